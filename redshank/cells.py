@@ -12,6 +12,7 @@ All bins are half open, [low, high).
 
 from __future__ import annotations
 
+import itertools
 from typing import TypeAlias
 
 import numpy as np
@@ -31,10 +32,7 @@ NUM_CONFIDENCE_BINS: int = len(CONFIDENCE_EDGES) + 1
 
 CONFIDENCE_MIDPOINTS: tuple[float, ...] = (
     0.25,
-    *(
-        (low + high) / 2
-        for low, high in zip(CONFIDENCE_EDGES[:-1], CONFIDENCE_EDGES[1:], strict=True)
-    ),
+    *((low + high) / 2 for low, high in itertools.pairwise(CONFIDENCE_EDGES)),
     0.999,
 )
 """The confidence that stands for a bin; 0.25 and 0.999 for the two open-ended ones."""

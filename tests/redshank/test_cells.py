@@ -60,7 +60,7 @@ def test_mean_confidence_is_close_to_the_mean_and_nan_when_empty() -> None:
 
 @pytest.mark.parametrize("value", [-0.01, 1.01, float("nan")])
 def test_a_confidence_out_of_range_is_refused(value: float) -> None:
-    with pytest.raises(ValueError, match="confidence .* expected a number in"):
+    with pytest.raises(ValueError, match=r"confidence .* expected a number in"):
         cells.confidence_bin([0.5, value])
 
 
