@@ -1,0 +1,1 @@
+"""The demo: packaged digits, simulated field sites, and the whole ring in one command."""
