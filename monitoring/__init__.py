@@ -1,0 +1,1 @@
+"""events in, windows, alarms and triggers out: the evaluator."""

@@ -1,0 +1,179 @@
+"""Bounded scores of cell counts, and what a finite reference can promise about their means.
+
+A score is a number in [0, 1] for every bin, high when all is well. The detector tests, for each
+score s, the null "the mean of s, given the past, is at least m_s". Because the reference is a
+sample, m_s is a lower confidence bound of the reference mean; testing against the plain reference
+mean raises a promised 5 % of false alarms to about 26 %.
+
+Shapes: S scores, K bets, Z confidence bins, B = Z + Q confidence bins followed by novelty bins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from redshank.cells import (
+    CONFIDENCE_MIDPOINTS,
+    NOVELTY_MIDPOINTS,
+    NUM_CONFIDENCE_BINS,
+    NUM_NOVELTY_BINS,
+    FloatArray,
+)
+
+NUM_BINS = NUM_CONFIDENCE_BINS + NUM_NOVELTY_BINS
+NUM_BETS = 7
+QUANTILES = (0.05, 0.25, 0.5)
+LEAST_MEAN, MOST_MEAN = 0.02, 0.98
+"""An indicator with a mean outside says nothing and cannot be bounded: it is dropped."""
+SMALL_REFERENCE = 50
+"""Below so many scenes the normal approximation is replaced by a betting bound."""
+
+
+@dataclass(frozen=True)
+class Null:
+    """What "nothing got worse" means for one reference.
+
+    Attributes:
+        names: score names [S].
+        groups: `confidence`, `shape` or `novelty` for each score [S].
+        scores: [S, B], value of each score in each bin, in [0, 1].
+        reference_means: [S], mean of each score in the reference.
+        bounds: [S], lower bound m of the mean under the null, 0 < m <= reference mean.
+        log_bets: [S, K, B], log(1 + lambda_sk (m_s - f_s(bin))), 0 in bins of the other kind.
+    """
+
+    names: tuple[str, ...]
+    groups: tuple[str, ...]
+    scores: FloatArray
+    reference_means: FloatArray
+    bounds: FloatArray
+    log_bets: FloatArray
+
+    def group_mask(self, group: str) -> FloatArray:
+        """1.0 for the scores of a group, else 0.0, [S]."""
+        return np.array([float(name == group) for name in self.groups])
+
+
+def build_null(
+    counts_B: FloatArray,
+    *,
+    scenes: float,
+    delta: float,
+    margin_confidence: float = 0.01,
+    margin_indicator: float = 0.02,
+) -> Null | None:
+    """Choose the scores that the reference supports and bound their means from below.
+
+    Args:
+        counts_B: reference histogram, confidence bins then novelty bins (zeros: no novelty).
+        scenes: number of independent scenes behind the counts (n_eff), >= 1.
+        delta: probability that any bound is wrong, in (0, 1).
+        margin_confidence: drop of mean confidence that does not matter, in [0, 1).
+        margin_indicator: the same for quantile indicators and novelty.
+
+    Returns:
+        The null, or None when no score survives (an empty or degenerate reference).
+    """
+    candidates = [*_confidence_scores(counts_B), *_novelty_scores(counts_B)]
+    kept = []
+    for name, group, score_B, used_B in candidates:
+        counts, mean = _reference_of(counts_B, score_B, used_B)
+        informative = group == "confidence" or LEAST_MEAN < mean < MOST_MEAN
+        if counts.sum() > 0 and informative:
+            kept.append((name, group, score_B, used_B, counts, mean))
+    margins = {"confidence": margin_confidence}
+    found = []
+    for name, group, score_B, used_B, counts, mean in kept:
+        lower = lower_bound(score_B, counts, scenes=scenes, delta=delta / len(kept))
+        bound = min(lower - margins.get(group, margin_indicator), 1 - 1e-3)
+        if bound > 0:  # never clipped up: a bound above the true mean breaks the promise
+            found.append((name, group, score_B, used_B, mean, bound))
+    if not found:
+        return None
+    names, groups, scores, used, means, bounds = zip(*found, strict=True)
+    return _with_bets(names, groups, np.array(scores), np.array(used), np.array([means, bounds]))
+
+
+def lower_bound(score_B: FloatArray, counts_B: FloatArray, *, scenes: float, delta: float) -> float:
+    """Lower confidence bound, at level 1 - delta, of the mean of a score.
+
+    Normal approximation from `SMALL_REFERENCE` scenes on; below it the betting bound of
+    Waudby-Smith & Ramdas (2024) with fixed bets, which holds for every sample size.
+    """
+    p_B = counts_B / counts_B.sum()
+    mean = float(score_B @ p_B)
+    if scenes < SMALL_REFERENCE:
+        return _betting_bound(score_B, p_B * scenes, delta)
+    variance = max(float(score_B**2 @ p_B) - mean**2, 1 / scenes)
+    return mean - NormalDist().inv_cdf(1 - delta) * float(np.sqrt(variance / scenes))
+
+
+def _betting_bound(score_B: FloatArray, counts_B: FloatArray, delta: float) -> float:
+    """Largest m that a mixture of bets against "mean <= m" rejects, by bisection."""
+    low, high = 0.0, float(score_B @ counts_B / counts_B.sum())
+    fractions_K = 0.9 * 2.0 ** -np.arange(NUM_BETS)
+    for _ in range(40):
+        middle = (low + high) / 2
+        factors_KB = np.log1p(fractions_K[:, None] * (score_B / max(middle, 1e-12) - 1))
+        log_wealth_K = factors_KB @ counts_B
+        rejected = np.logaddexp.reduce(log_wealth_K) - np.log(NUM_BETS) >= np.log(1 / delta)
+        low, high = (middle, high) if rejected else (low, middle)
+    return low
+
+
+def _confidence_scores(
+    counts_B: FloatArray,
+) -> list[tuple[str, str, FloatArray, FloatArray]]:
+    counts_Z = counts_B[:NUM_CONFIDENCE_BINS]
+    used_B = np.arange(NUM_BINS) < NUM_CONFIDENCE_BINS
+    midpoints_B = np.zeros(NUM_BINS)
+    midpoints_B[:NUM_CONFIDENCE_BINS] = CONFIDENCE_MIDPOINTS
+    scores = [("confidence", "confidence", midpoints_B, used_B.astype(np.float64))]
+    cumulative_Z = np.cumsum(counts_Z) / max(float(counts_Z.sum()), 1e-300)
+    cuts = {int(np.searchsorted(cumulative_Z, q)): q for q in reversed(QUANTILES)}
+    for cut, q in sorted(cuts.items()):
+        above_B = ((np.arange(NUM_BINS) > cut) & used_B).astype(np.float64)
+        name = f"confidence above its {100 * q:.0f} % quantile"
+        scores.append((name, "shape", above_B, used_B.astype(np.float64)))
+    return scores
+
+
+def _novelty_scores(counts_B: FloatArray) -> list[tuple[str, str, FloatArray, FloatArray]]:
+    if not counts_B[NUM_CONFIDENCE_BINS:].any():
+        return []
+    used_B = (np.arange(NUM_BINS) >= NUM_CONFIDENCE_BINS).astype(np.float64)
+    ordinary_B = np.zeros(NUM_BINS)
+    ordinary_B[NUM_CONFIDENCE_BINS:] = 1 - np.asarray(NOVELTY_MIDPOINTS)
+    inside_B = used_B.copy()
+    inside_B[-1] = 0.0  # the last bin begins at the 95 % quantile
+    return [
+        ("ordinariness", "novelty", ordinary_B, used_B),
+        ("novelty below its 95 % quantile", "novelty", inside_B, used_B),
+    ]
+
+
+def _reference_of(
+    counts_B: FloatArray, score_B: FloatArray, used_B: FloatArray
+) -> tuple[FloatArray, float]:
+    counts = counts_B * used_B
+    total = float(counts.sum())
+    return counts, float(score_B @ counts) / total if total > 0 else 0.0
+
+
+def _with_bets(
+    names: tuple[str, ...],
+    groups: tuple[str, ...],
+    scores_SB: FloatArray,
+    used_SB: FloatArray,
+    means_and_bounds_2S: FloatArray,
+) -> Null:
+    mean_S, bound_S = means_and_bounds_2S
+    assert (bound_S > 0).all(), bound_S
+    assert (bound_S <= mean_S).all(), (bound_S, mean_S)
+    bets_SK = 0.9 / (1 - bound_S)[:, None] * 2.0 ** -np.arange(NUM_BETS)
+    gap_SB = bound_S[:, None] - scores_SB
+    log_bets_SKB = np.log1p(bets_SK[:, :, None] * gap_SB[:, None, :]) * used_SB[:, None, :]
+    return Null(names, groups, scores_SB, mean_S, bound_S, log_bets_SKB)

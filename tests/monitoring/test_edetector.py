@@ -1,0 +1,196 @@
+"""Promises of the detector on seeded streams: R = 200 ticks a period, alpha = 5 %."""
+
+from __future__ import annotations
+
+import json
+from math import comb
+
+import numpy as np
+import pytest
+
+from monitoring.edetector import EDetector, threshold
+from monitoring.scores import NUM_BINS, Null, build_null
+from redshank.cells import NUM_CONFIDENCE_BINS, FloatArray, confidence_bin, novelty_bin
+
+TICKS, ALPHA, SCENES_PER_TICK = 200, 0.05, 10
+EXACT = 1e12  # a reference of so many scenes is as good as known
+
+
+def distribution(spread: float, novelty: float = 1.0) -> FloatArray:
+    """Bin probabilities of a classifier whose 1 - confidence is exponential, and of novelty."""
+    rng = np.random.default_rng(99)
+    confidence = 1 - np.minimum(rng.exponential(spread, 200_000), 0.85)
+    rank = rng.beta(novelty, 1.0, 200_000)
+    return np.concatenate(
+        [
+            np.bincount(confidence_bin(confidence), minlength=NUM_CONFIDENCE_BINS) / 200_000,
+            np.bincount(novelty_bin(rank), minlength=NUM_BINS - NUM_CONFIDENCE_BINS) / 200_000,
+        ]
+    )
+
+
+HEALTHY, HARMED, NOVEL = distribution(0.06), distribution(0.2), distribution(0.06, 5.0)
+
+
+def draw(rng: np.random.Generator, p_B: FloatArray, scenes: int, streams: int) -> FloatArray:
+    """Counts [streams, B] of so many scenes."""
+    return np.concatenate(
+        [
+            rng.multinomial(scenes, p_B[:NUM_CONFIDENCE_BINS], streams),
+            rng.multinomial(scenes, p_B[NUM_CONFIDENCE_BINS:], streams),
+        ],
+        axis=1,
+    ).astype(np.float64)
+
+
+def null_of(counts_B: FloatArray, scenes: float, margin: float = 0.0) -> Null:
+    null = build_null(
+        counts_B, scenes=scenes, delta=ALPHA / 4, margin_confidence=margin, margin_indicator=margin
+    )
+    assert null is not None
+    return null
+
+
+def most_false_alarms(streams: int, rate: float) -> int:
+    """99.9 % quantile of Binomial(streams, rate): a fair detector fails this once in 1 000."""
+    cumulative = 0.0
+    for k in range(streams + 1):
+        cumulative += comb(streams, k) * rate**k * (1 - rate) ** (streams - k)
+        if cumulative >= 0.999:
+            return k
+    raise AssertionError
+
+
+def first_alarms(null: Null, counts_TNB: FloatArray) -> list[int]:
+    """Tick of the first alarm of each stream, -1 for none."""
+    detector = EDetector(null, streams=(counts_TNB.shape[1],))
+    first = np.full(counts_TNB.shape[1], -1)
+    for tick, counts_NB in enumerate(counts_TNB):
+        detector.update(counts_NB, tick)
+        alarmed = (detector.evidence >= threshold(TICKS, ALPHA)) & (first < 0)
+        first[alarmed] = tick
+    return [int(tick) for tick in first]
+
+
+def still_streams(seed: int, streams: int) -> FloatArray:
+    rng = np.random.default_rng(seed)
+    return np.stack([draw(rng, HEALTHY, SCENES_PER_TICK, streams) for _ in range(TICKS)])
+
+
+def test_false_alarms_with_a_known_reference_keep_the_promise() -> None:
+    alarms = first_alarms(null_of(HEALTHY, EXACT), still_streams(seed=1, streams=400))
+    assert sum(tick >= 0 for tick in alarms) <= most_false_alarms(400, ALPHA)
+
+
+def alarms_with_own_references(*, references: int, scenes: int, claimed: float) -> int:
+    rng = np.random.default_rng(2)
+    alarms = 0
+    for stream in range(references):
+        null = null_of(draw(rng, HEALTHY, scenes, 1)[0], claimed)
+        alarms += first_alarms(null, still_streams(seed=1000 + stream, streams=1))[0] >= 0
+    return alarms
+
+
+def test_a_finite_reference_is_bounded_and_the_plug_in_mean_is_shown_to_fail() -> None:
+    bounded = alarms_with_own_references(references=150, scenes=300, claimed=300)
+    assert bounded <= most_false_alarms(150, ALPHA * 1.25)  # alpha + delta
+    plug_in = alarms_with_own_references(references=150, scenes=300, claimed=EXACT)
+    assert plug_in > most_false_alarms(150, ALPHA * 1.25)
+
+
+@pytest.mark.parametrize(("scenes", "margin"), [(EXACT, 0.0), (300, 0.01)])
+def test_a_seeded_shift_is_found_soon_and_its_onset_is_near(scenes: float, margin: float) -> None:
+    rng = np.random.default_rng(3)
+    change, streams = 60, 60
+    counts = np.stack(
+        [draw(rng, HEALTHY if t < change else HARMED, SCENES_PER_TICK, streams) for t in range(100)]
+    )
+    null = null_of(HEALTHY * scenes, scenes, margin)
+    delays = np.array(first_alarms(null, counts)) - change
+    assert (delays >= 0).mean() >= 0.95  # an alarm before the change would be a false one
+    assert np.median(delays) <= 10  # 100 scenes
+    detector = EDetector(null, streams=(streams,))
+    for tick in range(change + 12):
+        detector.update(counts[tick], tick)
+    assert abs(float(np.median(detector.onset("confidence"))) - change) <= 2
+
+
+def test_a_change_before_the_first_event_is_found() -> None:
+    rng = np.random.default_rng(4)
+    counts = np.stack([draw(rng, HARMED, SCENES_PER_TICK, 40) for _ in range(40)])
+    assert min(first_alarms(null_of(HEALTHY * 300, 300, 0.01), counts)) >= 0
+
+
+def test_novelty_brings_evidence_that_is_not_counted_as_confidence() -> None:
+    rng = np.random.default_rng(5)
+    detector = EDetector(null_of(HEALTHY * 1000, 1000, 0.01))
+    for tick in range(60):
+        detector.update(draw(rng, NOVEL, SCENES_PER_TICK, 1)[0], tick)
+    limit = threshold(TICKS, ALPHA)
+    assert detector.evidence_of("novelty") > limit > detector.evidence_of("confidence")
+    parts = sum(float(detector.evidence_of(g)) for g in ("confidence", "shape", "novelty"))
+    assert parts == pytest.approx(float(detector.evidence))
+
+
+def test_order_inside_a_tick_and_split_over_workers_do_not_matter() -> None:
+    rng = np.random.default_rng(6)
+    null = null_of(HEALTHY * 1000, 1000)
+    whole, merged = EDetector(null), EDetector(null)
+    for tick in range(30):
+        events = draw(rng, HEALTHY, 1, 12)
+        whole.update(events.sum(axis=0), tick)
+        shuffled = rng.permutation(events)
+        merged.update(shuffled[:5].sum(axis=0) + shuffled[5:].sum(axis=0), tick)
+    assert whole.state() == merged.state()
+
+
+def test_state_survives_json_bit_by_bit() -> None:
+    rng = np.random.default_rng(7)
+    null = null_of(HEALTHY * 1000, 1000)
+    straight, halted = EDetector(null), EDetector(null)
+    for tick in range(40):
+        counts = draw(rng, HARMED, 5, 1)[0]
+        straight.update(counts, tick)
+        halted.update(counts, tick)
+        stored = json.dumps(halted.state())
+        halted = EDetector(null)
+        halted.restore(json.loads(stored))
+    assert halted.state() == straight.state()
+    smaller = null_of(np.r_[HEALTHY[:NUM_CONFIDENCE_BINS], np.zeros(11)] * 1000, 1000)
+    with pytest.raises(ValueError, match="the null needs"):
+        EDetector(smaller).restore(straight.state())
+
+
+def test_an_empty_tick_changes_nothing_and_evidence_is_capped() -> None:
+    detector = EDetector(null_of(HEALTHY * 1000, 1000), highest=1e6)
+    rng = np.random.default_rng(8)
+    for tick in range(50):
+        detector.update(draw(rng, HARMED, 50, 1)[0], tick)
+    before = detector.state()
+    assert float(detector.evidence) <= 1e6
+    detector.update(np.zeros(NUM_BINS), 51)
+    assert detector.state() == before
+
+
+def test_update_agrees_with_a_naive_loop_over_scores_bets_and_bins() -> None:
+    rng = np.random.default_rng(9)
+    null = null_of(HEALTHY * 1000, 1000)
+    detector = EDetector(null)
+    M = np.zeros(null.log_bets.shape[:2])
+    for tick in range(10):
+        counts = draw(rng, HARMED, 4, 1)[0]
+        detector.update(counts, tick)
+        for s, m in enumerate(null.bounds):
+            for k in range(7):
+                bet, log_gain = 0.9 / (1 - m) * 2.0**-k, 0.0
+                for b in range(NUM_BINS):
+                    if (b < NUM_CONFIDENCE_BINS) == (null.groups[s] != "novelty"):
+                        log_gain += counts[b] * np.log(1 + bet * (m - null.scores[s, b]))
+                M[s, k] = (M[s, k] + 1) * np.exp(log_gain)
+    np.testing.assert_allclose(detector.M_SK, M, rtol=1e-9)
+
+
+def test_threshold_refuses_nonsense() -> None:
+    assert threshold(200, 0.05) == pytest.approx(4000)
+    with pytest.raises(ValueError, match="alpha"):
+        threshold(200, 0.0)
