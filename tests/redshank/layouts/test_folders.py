@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from redshank.errors import InputError
+from redshank.layouts import read_layout, scan_folder
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def test_classes_are_the_union_over_domains(tmp_path: Path) -> None:
+    touch(tmp_path, "photo/cat/1.jpg", "photo/dog/1.JPG", "sketch/bird/1.png")
+    listing = scan_folder(tmp_path)
+    assert listing.classes == ("bird", "cat", "dog")
+    assert [(item.path, item.domain, item.label) for item in listing.items] == [
+        ("photo/cat/1.jpg", "photo", "cat"),
+        ("photo/dog/1.JPG", "photo", "dog"),
+        ("sketch/bird/1.png", "sketch", "bird"),
+    ]
+
+
+def test_images_straight_in_a_domain_are_unlabelled(tmp_path: Path) -> None:
+    touch(tmp_path, "gate-7/b.png", "gate-7/a.png", "photo/cat/1.jpg")
+    items = [item for item in scan_folder(tmp_path).items if item.domain == "gate-7"]
+    assert [(item.path, item.label, item.split) for item in items] == [
+        ("gate-7/a.png", "", "train"),
+        ("gate-7/b.png", "", "train"),
+    ]
+
+
+def test_split_folders_are_read_as_splits(tmp_path: Path) -> None:
+    touch(tmp_path, "syn/train/3/1.jpg", "syn/crossval/3/2.jpg", "syn/test/4/3.jpg")
+    found = [(item.label, item.split) for item in scan_folder(tmp_path).items]
+    assert sorted(found) == [("3", "train"), ("3", "val"), ("4", "test")]
+
+
+def test_a_class_may_be_called_like_a_split(tmp_path: Path) -> None:
+    touch(tmp_path, "toys/train/1.jpg", "toys/car/1.jpg")
+    assert scan_folder(tmp_path).classes == ("car", "train")
+
+
+def test_other_files_are_named_not_taken(tmp_path: Path) -> None:
+    touch(tmp_path, "photo/cat/1.jpg", "photo/cat/notes.txt", "README", "photo/.DS_Store")
+    listing = scan_folder(tmp_path)
+    assert len(listing.items) == 1
+    assert listing.ignored == ("README", "photo/cat/notes.txt")
+
+
+def test_empty_folder_says_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no image") as caught:
+        scan_folder(tmp_path)
+    assert "<domain>/<class>" in caught.value.hint
+
+
+def test_read_layout_refuses_what_is_no_layout(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        read_layout(tmp_path / "nowhere")
+    touch(tmp_path, "images.xlsx")
+    with pytest.raises(InputError, match="neither a folder nor a table"):
+        read_layout(tmp_path / "images.xlsx")

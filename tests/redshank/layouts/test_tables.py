@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+
+from redshank.errors import InputError
+from redshank.layouts import read_layout
+
+
+def table(tmp_path: Path, name: str, text: str) -> Path:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_csv_with_empty_labels_and_splits(tmp_path: Path) -> None:
+    path = table(
+        tmp_path,
+        "images.csv",
+        "path,domain,label,split\na.png,north,cat,val\nb.png,north,,\nc.png,south, dog ,train\n",
+    )
+    listing = read_layout(path)
+    assert listing.root == tmp_path.resolve()
+    assert listing.classes == ("cat", "dog")
+    assert [(i.path, i.domain, i.label, i.split) for i in listing.items] == [
+        ("a.png", "north", "cat", "val"),
+        ("b.png", "north", "", "train"),
+        ("c.png", "south", "dog", "train"),
+    ]
+
+
+def test_json_lines_take_class_for_label_and_numbers_as_text(tmp_path: Path) -> None:
+    path = table(
+        tmp_path,
+        "images.jsonl",
+        '{"path": "a.png", "domain": "north", "class": 7}\n\n'
+        '{"path": "b.png", "domain": "north", "label": null}\n',
+    )
+    assert [item.label for item in read_layout(path).items] == ["7", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,domain,lable\na.png,n,cat\n", "unknown column 'lable'. Did you mean 'label'?"),
+        ("path,label\na.png,cat\n", "column 'domain' is missing"),
+        ("path,domain,split\na.png,n,dev\n", "line 2: split 'dev' is none of train, val, test"),
+        ("path,domain\n", "holds no image"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_layout(table(tmp_path, "images.csv", text))
+    assert message in caught.value.message
+
+
+def test_json_errors_name_the_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="line 2: not JSON"):
+        read_layout(table(tmp_path, "i.jsonl", '{"path": "a", "domain": "d"}\n{oops\n'))
+    with pytest.raises(InputError, match="line 1: expected an object"):
+        read_layout(table(tmp_path, "i.jsonl", "[1]\n"))
