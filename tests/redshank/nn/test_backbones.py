@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from redshank.nn.backbones import build_backbone
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels"), [("small_cnn", 32), ("small_cnn", 37), ("resnet18", 64)]
+)
+def test_one_call_shape(name: str, pixels: int) -> None:
+    model = build_backbone(name, 7, width=8).eval()
+    logits, embedding = model(torch.rand(2, 3, pixels, pixels))
+    assert logits.shape == (2, 7)
+    assert embedding.shape == (2, model.embedding_dim)
+    torch.testing.assert_close(model.head(embedding), logits)
+
+
+def test_small_cnn_has_the_width_it_was_asked_for() -> None:
+    model = build_backbone("small_cnn", 10, width=16)
+    widths = [m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d)]
+    assert widths == [16, 32, 32, 64]
+    assert model.embedding_dim == 64
+
+
+def test_normalisation_is_inside() -> None:
+    model = build_backbone("resnet18", 2)
+    assert model.mean_3.tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert "mean_3" in model.state_dict()
+
+
+def test_pretrained_features_come_from_a_file(tmp_path: Path) -> None:
+    donor = build_backbone("resnet18", 2)
+    state = dict(donor.features.state_dict())
+    state["fc.weight"] = torch.zeros(1000, 512)
+    save_file(state, tmp_path / "features.safetensors")
+    model = build_backbone("resnet18", 5, weights=tmp_path / "features.safetensors")
+    for name, value in model.features.state_dict().items():
+        assert torch.equal(value, donor.features.state_dict()[name])
+
+
+def test_bad_requests_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown backbone 'vgg'"):
+        build_backbone("vgg", 3)
+    with pytest.raises(ValueError, match="takes no pretrained weights"):
+        build_backbone("small_cnn", 3, weights=tmp_path / "x")

@@ -1,0 +1,1 @@
+"""The training stage: a dataset manifest becomes a run directory."""
