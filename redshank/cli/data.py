@@ -35,13 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_split_arguments(split)
 
 
-def run(options: Options, settings: Settings) -> int:  # noqa: ARG001  # every verb has one shape
+def run(options: Options, settings: Settings) -> int:
     """Do one action."""
     if options.action == "scan":
         return _scan(options)
     if options.action == "split":
         return _split(options)
-    return _check(options)
+    return _check(options, side_px=settings.training.image_size)
 
 
 def _add_split_arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,14 +113,18 @@ def _say_written(out: Path) -> None:
     print(out)
 
 
-def _check(options: Options) -> int:
+def _check(options: Options, *, side_px: int) -> int:
     from redshank.layouts.census import count_domains, inspect_images
     from redshank.layouts.census_table import format_census
     from redshank.preprocess import decode_image
 
     manifest = read_manifest(options.manifest)
     counts = count_domains(manifest)
-    broken, leaks = inspect_images(manifest, decode_image, progress=_progress(len(manifest.items)))
+    broken, leaks = inspect_images(
+        manifest,
+        lambda data: decode_image(data, side_px, side_px),
+        progress=_progress(len(manifest.items)),
+    )
     if options.out:
         bad = {image.path for image in broken}
         kept = [item for item in manifest.items if item.path not in bad]
