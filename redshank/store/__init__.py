@@ -1,1 +1,1 @@
-"""The databases behind URLs: monitor.db and control.db, or PostgreSQL; the only home of SQL here."""
+"""The two databases: `monitor.db` (one writer) and `control.db` (several), SQLite or PostgreSQL."""
