@@ -114,8 +114,6 @@ def read_manifest(path: Path) -> Manifest:
                     f"{path}, line {number}: class {label!r} is not among the header's classes",
                     hint=f"Known classes: {', '.join(header.classes)}.",
                 )
-        if not item.domain:
-            raise InputError(f"{path}, line {number}: {item.path} names no domain")
         checked.append(item)
     return Manifest(header.classes, _resolve(path, header.root), tuple(checked))
 
