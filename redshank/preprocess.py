@@ -132,8 +132,10 @@ def dhash_hex(image_HW3: ImageArray) -> str:
 
 def brightness(image_HW3: ImageArray) -> tuple[float, float]:
     """Mean and standard deviation of the grey level (ITU-R 601 luma), both in [0, 1]."""
-    grey = np.asarray(Image.fromarray(image_HW3).convert("L"), dtype=np.float64) / 255.0
-    return float(grey.mean()), float(grey.std())
+    counts = np.array(Image.fromarray(image_HW3).convert("L").histogram(), dtype=np.float64)
+    share_256, level_256 = counts / counts.sum(), np.linspace(0.0, 1.0, 256)
+    mean = float(share_256 @ level_256)
+    return mean, float(share_256 @ (level_256 - mean) ** 2) ** 0.5
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:

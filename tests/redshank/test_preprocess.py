@@ -233,3 +233,6 @@ def test_brightness_is_mean_and_deviation_of_grey() -> None:
     halves[:4] = 255
     assert brightness(halves) == pytest.approx((0.5, 0.5))
     assert brightness(np.full((4, 4, 3), 51, np.uint8)) == pytest.approx((0.2, 0.0))
+    image = picture()
+    grey = np.asarray(Image.fromarray(image).convert("L")) / 255
+    assert brightness(image) == pytest.approx((grey.mean(), grey.std()))
