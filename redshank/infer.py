@@ -90,12 +90,7 @@ class Model:
         if not len(images_NHW3):
             classes, features = len(self.bundle.classes), self.bundle.embedding_dim
             return np.zeros((0, classes), np.float32), np.zeros((0, features), np.float32)
-        parts = [
-            self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: images_NHW3[start : start + CHUNK]})
-            for start in range(0, len(images_NHW3), CHUNK)
-        ]
-        logits, embedding = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return logits, embedding
+        return run_session(self._session, images_NHW3)
 
     def predict(self, images_NHW3: npt.NDArray[np.uint8]) -> Predictions:
         """Calibrated predictions with novelty, N >= 0.
@@ -201,6 +196,16 @@ def open_session(path: Path, *, threads: int = 1, providers: Sequence[str] | Non
             hint="Install the driver and libraries it needs, or leave providers to redshank.",
         )
     return session
+
+
+def run_session(session: Any, images_NHW3: npt.NDArray[np.uint8]) -> tuple[Array, Array]:
+    """logits_NC and embedding_NE of at least one image, in chunks."""
+    parts = [
+        session.run(list(OUTPUT_NAMES), {INPUT_NAME: images_NHW3[start : start + CHUNK]})
+        for start in range(0, len(images_NHW3), CHUNK)
+    ]
+    logits_NC, embedding_NE = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return logits_NC, embedding_NE
 
 
 def calibrated(logits_NC: Array, temperature: float) -> Array:

@@ -1,0 +1,235 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from redshank.bundle import (
+    GOLDEN_FILE,
+    MODEL_FILE,
+    REFERENCE_FILE,
+    Bundle,
+    Golden,
+    InputSpec,
+    Parity,
+    Provenance,
+    write_bundle,
+    write_golden,
+)
+from redshank.errors import InputError, IntegrityError, MissingPartError
+from redshank.files import sha256_file
+from redshank.infer import (
+    CHUNK,
+    CPU,
+    Array,
+    calibrated,
+    load_model,
+    novelty_rank,
+    open_session,
+    top_classes,
+)
+from redshank.reference import Reference, write_reference
+
+CLASSES = ("red", "green", "blue")
+SIDE = 4
+WEIGHT_EC = np.diag([8.0, 8.0, 8.0]).astype(np.float32)
+
+
+def write_graph(path: Path, *, weight_EC: Array = WEIGHT_EC, batch: str | int = "batch") -> None:
+    """embedding = mean colour in [0, 1]; logits = embedding @ weight."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["pixels", "scale"], ["unit"]),
+        helper.make_node("ReduceMean", ["unit", "axes"], ["embedding"], keepdims=0),
+        helper.make_node("MatMul", ["embedding", "weight"], ["logits"]),
+    ]
+    constants = {
+        "scale": np.array(1 / 255, np.float32),
+        "axes": np.array([1, 2]),
+        "weight": weight_EC,
+    }
+    graph = helper.make_graph(
+        nodes,
+        "mean_colour",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [batch, SIDE, SIDE, 3])],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, 3]),
+            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, 3]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    opset = [helper.make_opsetid("", 20)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)
+
+
+def images(n: int, seed: int = 0) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.random.default_rng(seed).integers(0, 256, (n, SIDE, SIDE, 3), np.uint8)
+
+
+def mean_colour(images_NHW3: Array) -> Array:
+    return np.asarray(images_NHW3.mean(axis=(1, 2)) / 255)
+
+
+def write_all(folder: Path, *, temperature: float = 2.0) -> Path:
+    folder.mkdir()
+    write_graph(folder / MODEL_FILE)
+    inputs = images(5, seed=9)
+    embedding = mean_colour(inputs).astype(np.float32)
+    write_golden(folder, Golden(inputs, embedding @ WEIGHT_EC, embedding))
+    distances = np.linalg.norm(mean_colour(images(999, seed=1)) - 0.5, axis=1)
+    reference = Reference(
+        held_out_counts_DCB=np.zeros((1, 3, 19)),
+        validation_counts_DCB=np.zeros((1, 3, 19)),
+        labelled_counts_CCB=np.zeros((3, 3, 19)),
+        embedding_mean_E=np.full(3, 0.5),
+        embedding_projection_EP=np.eye(3),
+        novelty_quantiles_Q=np.quantile(distances, np.linspace(0, 1, 101)),
+    )
+    write_reference(folder / REFERENCE_FILE, reference)
+    names = (MODEL_FILE, GOLDEN_FILE, REFERENCE_FILE)
+    bundle = Bundle(
+        schema=1,
+        bundle_id=folder.name,
+        model="default",
+        created_at="2026-11-22T09:00:00.000Z",
+        input=InputSpec(SIDE, SIDE),
+        classes=CLASSES,
+        source_domains=("meadow",),
+        target_domains=(),
+        temperature=temperature,
+        temperature_fitted_on="validation",
+        abstain_below=0.5,
+        embedding_dim=3,
+        parity=Parity(8, 0.0, 0.0, 0.0, 1.0, 1e-4),
+        domains=(),
+        provenance=Provenance("run", None, "0", "", "2", "1", 20),
+        files={name: sha256_file(folder / name) for name in names},
+    )
+    write_bundle(folder, bundle)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_all(tmp_path_factory.mktemp("bundles") / "20261122T090000-aaaaaa")
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("n", [1, 2, CHUNK, 2 * CHUNK + 3])
+def test_predictions_are_those_of_numpy(folder: Path, n: int) -> None:
+    batch = images(n)
+    found = load_model(folder).predict(batch)
+    logits = mean_colour(batch) @ WEIGHT_EC
+    powers = np.exp(logits / 2.0)
+    probabilities = powers / powers.sum(axis=1, keepdims=True)
+    ordered = np.sort(probabilities, axis=1)
+    np.testing.assert_allclose(found.logits_NC, logits, atol=1e-5)
+    np.testing.assert_allclose(found.probabilities_NC, probabilities, atol=1e-6)
+    np.testing.assert_allclose(found.confidence_N, ordered[:, -1], atol=1e-6)
+    np.testing.assert_allclose(found.margin_N, ordered[:, -1] - ordered[:, -2], atol=1e-6)
+    np.testing.assert_array_equal(found.class_N, logits.argmax(axis=1))
+    np.testing.assert_allclose(found.embedding_NE, mean_colour(batch), atol=1e-6)
+
+
+def test_no_images_give_empty_answers(folder: Path) -> None:
+    found = load_model(folder).predict(images(0))
+    assert found.probabilities_NC.shape == (0, 3)
+    assert found.confidence_N.shape == found.novelty_N.shape == (0,)
+
+
+def test_novelty_is_a_uniform_rank_on_fresh_images_of_the_same_kind(folder: Path) -> None:
+    model = load_model(folder)
+    rank = np.sort(model.predict(images(2000, seed=2)).novelty_N)
+    gap = np.abs(rank - (np.arange(2000) + 0.5) / 2000).max()
+    assert gap < 1.63 / np.sqrt(2000) + 1.63 / np.sqrt(999)  # two Kolmogorov bounds at 1 %
+    black = model.predict(np.zeros((1, SIDE, SIDE, 3), np.uint8))
+    assert black.novelty_N.tolist() == [1.0]
+    centre = np.full((1, 3), 0.5)
+    assert novelty_rank(model.reference, centre).tolist() == [0.0]
+
+
+def test_calibration_keeps_order_and_survives_large_logits() -> None:
+    logits = np.array([[1000.0, 999.0, -1000.0]])
+    soft = calibrated(logits, 10.0)
+    assert soft.sum() == pytest.approx(1.0)
+    assert soft[0, 0] == pytest.approx(1 / (1 + np.exp(-0.1)))
+    assert np.isfinite(soft).all()
+
+
+def test_top_classes_are_ordered_and_ties_follow_class_order() -> None:
+    top = top_classes(np.array([0.25, 0.25, 0.5]), CLASSES, k=2)
+    assert [(t.class_name, t.confidence) for t in top] == [("blue", 0.5), ("red", 0.25)]
+
+
+def test_self_test_passes_and_returns_the_difference(folder: Path) -> None:
+    assert load_model(folder).self_test() < 1e-5
+
+
+def test_self_test_refuses_another_answer(copy: Path) -> None:
+    write_graph(copy / MODEL_FILE, weight_EC=WEIGHT_EC * 1.01)
+    model = load_model(copy, verify=False)
+    with pytest.raises(IntegrityError, match="golden logits differ by"):
+        model.self_test()
+
+
+def test_self_test_refuses_not_a_number(copy: Path) -> None:
+    write_graph(copy / MODEL_FILE, weight_EC=WEIGHT_EC * np.float32(np.nan))
+    with pytest.raises(IntegrityError, match="nan"):
+        load_model(copy, verify=False).self_test()
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, GOLDEN_FILE, REFERENCE_FILE])
+def test_a_changed_file_is_refused(copy: Path, name: str) -> None:
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(bytes(data))
+    with pytest.raises(IntegrityError, match=r"sha256 .* says"):
+        load_model(copy)
+
+
+def test_a_graph_that_is_none_or_does_not_fit_is_refused(copy: Path) -> None:
+    (copy / MODEL_FILE).write_bytes(b"no graph")
+    with pytest.raises(IntegrityError, match="does not load"):
+        load_model(copy, verify=False)
+    write_graph(copy / MODEL_FILE, batch=1)
+    with pytest.raises(IntegrityError, match="free batch axis"):
+        load_model(copy, verify=False)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((2, 5, 5, 3), np.uint8),
+        np.zeros((2, SIDE, SIDE, 3), np.float32),
+        np.zeros((SIDE, SIDE, 3), np.uint8),
+    ],
+)
+def test_images_of_another_kind_are_refused(folder: Path, wrong: Array) -> None:
+    with pytest.raises(InputError, match="the model takes uint8"):
+        load_model(folder).predict(wrong)
+
+
+def test_the_session_tells_what_it_got_and_refuses_what_it_cannot(folder: Path) -> None:
+    assert load_model(folder, providers=[CPU]).providers == (CPU,)
+    with pytest.raises(MissingPartError, match="no provider 'NoSuchProvider'"):
+        load_model(folder, providers=["NoSuchProvider"])
+
+
+def test_threads_sleep_between_runs(folder: Path) -> None:
+    options = open_session(folder / MODEL_FILE, threads=2).get_session_options()
+    assert options.intra_op_num_threads == 2
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_temperature_changes_confidence_and_nothing_else(folder: Path, tmp_path: Path) -> None:
+    soft = load_model(write_all(tmp_path / "soft", temperature=5.0)).predict(images(50))
+    sharp = load_model(folder).predict(images(50))
+    np.testing.assert_array_equal(soft.class_N, sharp.class_N)
+    np.testing.assert_array_equal(soft.logits_NC, sharp.logits_NC)
+    assert (soft.confidence_N < sharp.confidence_N).all()
