@@ -1,0 +1,86 @@
+"""Which frames of a site begin a new scene, remembered in a small file between processes.
+
+The rule is that of the monitor: a sequence id is a scene; without one, frames of one client that
+follow each other within `gap_s` seconds and `distance` bits of difference hash are one scene.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+from redshank.errors import InputError
+from redshank.files import read_json
+
+MOST_OPEN_SCENES = 256
+"""Open scenes remembered a domain; beyond, the oldest are forgotten."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What scene forming needs of one image."""
+
+    at_s: float
+    client: str
+    sequence_id: str
+    dhash: str
+    """16 hex digits, or empty."""
+
+
+@dataclass(frozen=True)
+class SceneRule:
+    """When a frame continues an earlier scene."""
+
+    gap_s: float = 2.0
+    """Longest pause inside a scene without sequence id."""
+    distance: int = 6
+    """Largest dHash distance to the scene's last frame, in bits."""
+    memory_s: float = 60.0
+    """How long a silent sequence id is remembered."""
+
+    def is_open(self, last: Frame, now_s: float) -> bool:
+        """Whether a scene may still be continued."""
+        return now_s - last.at_s <= (self.memory_s if last.sequence_id else self.gap_s)
+
+    def continues(self, last: Frame, frame: Frame) -> bool:
+        """Whether `frame` belongs to the scene whose last frame is `last`."""
+        if last.sequence_id or frame.sequence_id:
+            return last.sequence_id == frame.sequence_id
+        if last.client != frame.client or not (last.dhash and frame.dhash):
+            return False
+        return (int(last.dhash, 16) ^ int(frame.dhash, 16)).bit_count() <= self.distance
+
+
+def begins_scene(path: Path, frame: Frame, rule: SceneRule) -> bool:
+    """Whether a frame begins a scene; the caller holds the lock of `path`, the memory file."""
+    recent = [last for last in _read(path) if rule.is_open(last, frame.at_s)]
+    others = [last for last in recent if not rule.continues(last, frame)]
+    rows = [astuple(last) for last in [*others, frame][-MOST_OPEN_SCENES:]]
+    replace_file(path, json.dumps(rows).encode())
+    return len(others) == len(recent)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write by one rename, without waiting for the disk: a power cut may tear the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _read(path: Path) -> list[Frame]:
+    try:
+        rows: Any = read_json(path)
+        return [Frame(*row) for row in rows]
+    except (InputError, TypeError):
+        return []  # no scene is open, or the file is torn: scenes start anew

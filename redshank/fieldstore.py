@@ -1,0 +1,279 @@
+"""Field images that may be kept for retraining: a bounded, fair sample of every site.
+
+    field/<domain>/<sha256>.jpg|.png     the picture, metadata stripped (redshank/image_metadata.py)
+    field/<domain>/<sha256>.json         `FieldImage`: when, from whom, how sure the model was
+    field/.state/<domain>.lock|.json     lock of the domain, and scenes seen a moment ago
+    field/.deleted/<sha256>              tombstone: this image must never come back
+
+Several processes write the same folder: each change is made under the domain's lock, each file
+appears by one rename. Of every domain the `per_domain` images with the smallest digests stay. A
+digest is as good as a random number, so this is a uniform sample of all scenes ever seen, whatever
+their order, and needs no state. A scene (near-duplicate frames of one client, or one sequence id)
+gives one image: its first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import os
+import re
+import time
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from redshank.errors import InputError
+from redshank.field_scenes import Frame, SceneRule, begins_scene, replace_file
+from redshank.files import read_json, to_json
+from redshank.image_metadata import strip_metadata
+from redshank.records import as_dict, check_schema, from_dict
+
+SCHEMA = 1
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_CLOCK_TICK_NS = 50_000_000
+"""A folder younger than this may change again without showing it in its time."""
+_ADDS_BETWEEN_COUNTS = 64
+"""After so many additions the bytes of the whole store are counted anew."""
+
+
+@dataclass(frozen=True)
+class FieldImage:
+    """`<sha256>.json`: one kept image; `path` is filled in by the reader."""
+
+    schema: int
+    file: str
+    domain: str
+    sha256: str
+    """Digest of the original bytes; the stored file has no metadata and another digest."""
+    size_bytes: int
+    """Of the stored file."""
+    received_at: float
+    client: str
+    """Salted hash."""
+    sequence_id: str
+    scene: str
+    """Unique per scene; every stored image is a scene of its own."""
+    dhash: str
+    confidence: float
+    novelty: float
+    path: Path = Path()
+
+
+class FieldStore:
+    """Adds, lists and deletes field images under `root`.
+
+    Args:
+        root: the folder `field/`.
+        per_domain: images kept of one domain.
+        max_bytes: bytes kept in all; beyond, the largest domain gives way.
+        scenes: which frames are near-duplicates.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        per_domain: int = 2000,
+        max_bytes: int = 2 * 1024**3,
+        scenes: SceneRule | None = None,
+    ) -> None:
+        self._root, self._state, self._deleted = root, root / ".state", root / ".deleted"
+        self._per_domain, self._max_bytes = per_domain, max_bytes
+        self._scenes = scenes or SceneRule()
+        self._listings: dict[str, tuple[int, dict[str, str]]] = {}
+        self._bytes, self._adds = 0, 0
+
+    def add(  # noqa: PLR0913  # one event's worth of facts, all by name
+        self,
+        domain: str,
+        data: bytes,
+        *,
+        sha256: str,
+        received_at: float,
+        client: str,
+        sequence_id: str,
+        dhash: str,
+        confidence: float,
+        novelty: float,
+    ) -> bool:
+        """Keep an image, or not; returns whether it is kept now.
+
+        Raises:
+            InputError: the bytes are no image, or the digest is no sha256.
+            OSError: the disk is full or gone; nothing half-written stays behind.
+        """
+        _check_digest(sha256)
+        if (self._deleted / sha256).exists() or len(data) > self._max_bytes:
+            return False
+        frame = Frame(received_at, client, sequence_id, dhash)
+        memory = self._state / f"{_folder_name(domain)}.json"
+        with self._locked(domain):
+            names = self._names(domain)
+            if sha256 in names or not begins_scene(memory, frame, self._scenes):
+                return False
+            if len(names) >= self._per_domain and sha256 > max(names):
+                return False
+            clean, suffix = strip_metadata(data)
+            image = FieldImage(
+                schema=SCHEMA,
+                file=sha256 + suffix,
+                domain=domain,
+                sha256=sha256,
+                size_bytes=len(clean),
+                received_at=received_at,
+                client=client,
+                sequence_id=sequence_id,
+                scene=f"{domain}/{sha256[:16]}",
+                dhash=dhash,
+                confidence=confidence,
+                novelty=novelty,
+            )
+            self._write(image, clean)
+            while len(names := self._names(domain)) > self._per_domain:
+                self._remove(domain, max(names))
+        self._fit(len(clean))
+        return (self._folder(domain) / image.file).exists()
+
+    def images(self, domain: str, *, since_s: float | None = None) -> tuple[FieldImage, ...]:
+        """The kept images of a domain in order of time, deleted ones left out.
+
+        Args:
+            domain: the site.
+            since_s: only images received at or after this time, in seconds since the epoch.
+        """
+        found = [self._read(path) for path in self._folder(domain).glob("*.json")]
+        fitting = [
+            image
+            for image in found
+            if image is not None and (since_s is None or image.received_at >= since_s)
+        ]
+        return tuple(sorted(fitting, key=lambda image: (image.received_at, image.sha256)))
+
+    def domains(self) -> tuple[str, ...]:
+        """Every domain with images, sorted."""
+        if not self._root.is_dir():
+            return ()
+        folders = (p for p in self._root.iterdir() if p.is_dir() and not p.name.startswith("."))
+        return tuple(sorted(urllib.parse.unquote(folder.name) for folder in folders))
+
+    def delete(self, sha256: str) -> int:
+        """Delete an image everywhere and for ever; returns from how many domains it went."""
+        _check_digest(sha256)
+        self._deleted.mkdir(parents=True, exist_ok=True)
+        (self._deleted / sha256).touch()
+        gone = 0
+        for domain in self.domains():
+            with self._locked(domain):
+                if sha256 in self._names(domain):
+                    self._remove(domain, sha256)
+                    gone += 1
+        return gone
+
+    def deleted(self) -> frozenset[str]:
+        """Digests of all images that somebody deleted; snapshots leave them out."""
+        if not self._deleted.is_dir():
+            return frozenset()
+        return frozenset(path.name for path in self._deleted.iterdir())
+
+    def _folder(self, domain: str) -> Path:
+        return self._root / _folder_name(domain)
+
+    def _names(self, domain: str) -> dict[str, str]:
+        """Digest -> file name, read again only when the folder changed. The lock is held."""
+        folder = self._folder(domain)
+        changed = folder.stat().st_mtime_ns if folder.is_dir() else 0
+        if domain not in self._listings or self._listings[domain][0] != changed:
+            files = os.listdir(folder) if changed else []  # noqa: PTH208  # twice as fast
+            names = {n[:64]: n for n in files if not n.endswith(".json") and n[0] != "."}
+            settled = changed < time.time_ns() - _CLOCK_TICK_NS
+            self._listings[domain] = (changed if settled else -1, names)
+        return self._listings[domain][1]
+
+    def _write(self, image: FieldImage, data: bytes) -> None:
+        folder = self._folder(image.domain)
+        folder.mkdir(parents=True, exist_ok=True)
+        values = as_dict(image)
+        del values["path"]
+        replace_file(folder / f"{image.sha256}.json", to_json(values))
+        try:
+            replace_file(folder / image.file, data)  # from here on the image is there
+        except BaseException:
+            (folder / f"{image.sha256}.json").unlink(missing_ok=True)
+            raise
+
+    def _read(self, path: Path) -> FieldImage | None:
+        """One image, or None when it is half-written, deleted or going away right now."""
+        try:
+            values = read_json(path)
+            check_schema(values, current=SCHEMA, source=str(path))
+            image = from_dict(FieldImage, values, source=str(path))
+            if (path.parent / image.file).stat().st_size != image.size_bytes:
+                return None
+        except (InputError, OSError):
+            return None
+        if (self._deleted / image.sha256).exists():
+            return None
+        return dataclasses.replace(image, path=path.parent / image.file)
+
+    def _remove(self, domain: str, sha256: str) -> None:
+        folder = self._folder(domain)
+        file = folder / self._names(domain)[sha256]
+        self._bytes -= file.stat().st_size if file.exists() else 0
+        file.unlink(missing_ok=True)
+        (folder / f"{sha256}.json").unlink(missing_ok=True)
+        self._listings.pop(domain, None)
+
+    def _fit(self, added: int) -> None:
+        """Keep the whole store under its byte cap: the largest domain gives its last images."""
+        if self._adds % _ADDS_BETWEEN_COUNTS == 0:
+            self._bytes = sum(self._sizes().values())
+        else:
+            self._bytes += added
+        self._adds += 1
+        while self._bytes > self._max_bytes:
+            sizes = self._sizes()
+            self._bytes = sum(sizes.values())
+            if self._bytes <= self._max_bytes:
+                return
+            largest = max(sizes, key=lambda domain: sizes[domain])
+            with self._locked(largest):
+                if names := self._names(largest):
+                    self._remove(largest, max(names))
+
+    def _sizes(self) -> dict[str, int]:
+        return {
+            domain: sum(
+                entry.stat().st_size
+                for entry in os.scandir(self._folder(domain))
+                if entry.is_file()
+            )
+            for domain in self.domains()
+        }
+
+    @contextmanager
+    def _locked(self, domain: str) -> Iterator[None]:
+        self._state.mkdir(parents=True, exist_ok=True)
+        name = f"{_folder_name(domain)}.lock"
+        handle = os.open(self._state / name, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _folder_name(domain: str) -> str:
+    """A domain as a plain folder name: percent-encoded, never hidden, never a path."""
+    name = urllib.parse.quote(domain, safe="")
+    name = f"%2E{name[1:]}" if name.startswith(".") else name
+    if not name or len(name) > 240:
+        raise InputError(f"domain {domain[:80]!r} is empty or too long for a folder name")
+    return name
+
+
+def _check_digest(sha256: str) -> None:
+    if not _DIGEST.fullmatch(sha256):
+        raise InputError(f"{sha256[:80]!r} is no sha256 digest (64 hex digits)")

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from redshank.errors import InputError
+from redshank.fieldstore import FieldStore
+
+
+def png(seed: int) -> bytes:
+    generator = np.random.default_rng(seed)
+    buffer = io.BytesIO()
+    Image.fromarray(generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def add(
+    store: FieldStore,
+    seed: int,
+    *,
+    domain: str = "gate-1",
+    at: float | None = None,
+    client: str = "c",
+    sequence_id: str = "",
+    dhash: str | None = None,
+) -> bool:
+    data = png(seed)
+    digest = hashlib.sha256(data).hexdigest()
+    return store.add(
+        domain,
+        data,
+        sha256=digest,
+        received_at=1000.0 + 10 * seed if at is None else at,
+        client=client,
+        sequence_id=sequence_id,
+        dhash=digest[:16] if dhash is None else dhash,
+        confidence=0.5,
+        novelty=0.25,
+    )
+
+
+def digests(seeds: range) -> list[str]:
+    return sorted(hashlib.sha256(png(seed)).hexdigest() for seed in seeds)
+
+
+def test_what_goes_in_comes_out_in_order_of_time(tmp_path: Path) -> None:
+    store = FieldStore(tmp_path)
+    assert add(store, 2)
+    assert add(store, 1)
+    assert not add(store, 1, at=5000.0)
+    first, second = FieldStore(tmp_path).images("gate-1")
+    assert (first.received_at, second.received_at) == (1010.0, 1020.0)
+    assert first.path.read_bytes()[:4] == b"\x89PNG"
+    assert (first.confidence, first.novelty, first.client) == (0.5, 0.25, "c")
+    assert store.images("gate-1", since_s=1015.0) == (second,)
+    assert store.images("elsewhere") == ()
+
+
+def test_a_scene_gives_one_image(tmp_path: Path) -> None:
+    store = FieldStore(tmp_path)
+    assert add(store, 1, at=0.0, dhash="0" * 16)
+    assert not add(store, 2, at=1.5, dhash="0" * 15 + "f")  # 4 bits apart
+    assert not add(store, 3, at=3.0, dhash="0" * 15 + "f")  # goes on from the last frame
+    assert add(store, 4, at=3.5, dhash="0" * 15 + "f", client="another")
+    assert add(store, 5, at=3.6, dhash="f" * 16)  # another picture
+    assert add(store, 6, at=9.0, dhash="0" * 15 + "f")  # after a pause
+    assert add(store, 7, at=10.0, sequence_id="s")
+    assert not add(store, 8, at=50.0, sequence_id="s")
+    assert len(store.images("gate-1")) == 5
+
+
+def test_the_reservoir_is_the_smallest_digests_whatever_the_order(tmp_path: Path) -> None:
+    for name, seeds in (("up", range(60)), ("down", range(59, -1, -1))):
+        store = FieldStore(tmp_path / name, per_domain=10)
+        for seed in seeds:
+            add(store, seed, at=float(seed))
+        kept = sorted(image.sha256 for image in store.images("gate-1"))
+        assert kept == digests(range(60))[:10]
+        folder = tmp_path / name / "gate-1"
+        assert len(list(folder.iterdir())) == 20  # picture and facts, nothing else
+
+
+def test_the_byte_cap_takes_from_the_largest_domain(tmp_path: Path) -> None:
+    size = len(png(0))
+    store = FieldStore(tmp_path, max_bytes=12 * size)
+    add(store, 1000, domain="small")
+    for seed in range(30):
+        add(store, seed, domain="large")
+    used = sum(path.stat().st_size for path in tmp_path.glob("*/*") if path.is_file())
+    assert used <= 12 * size
+    assert len(store.images("small")) == 1
+    assert len(store.images("large")) >= 3
+
+
+def test_deleted_images_never_come_back(tmp_path: Path) -> None:
+    store = FieldStore(tmp_path)
+    add(store, 1)
+    add(store, 1, domain="gate-2")
+    digest = digests(range(1, 2))[0]
+    assert store.delete(digest) == 2
+    assert store.deleted() == frozenset({digest})
+    assert not add(FieldStore(tmp_path), 1, at=9999.0)
+    assert store.images("gate-1") == store.images("gate-2") == ()
+
+
+@pytest.mark.parametrize("domain", ["..", ".state", "a/../../b", "Größe 7", "%2E", "a b"])
+def test_any_domain_is_a_plain_folder(tmp_path: Path, domain: str) -> None:
+    root = tmp_path / "field"
+    store = FieldStore(root)
+    assert add(store, 1, domain=domain)
+    assert len(store.images(domain)) == 1
+    assert store.domains() == (domain,)
+    assert [path.name for path in tmp_path.iterdir()] == ["field"]
+    folders = [p for p in root.iterdir() if not p.name.startswith(".")]
+    assert len(folders) == 1
+    assert folders[0].parent == root
+
+
+def test_impossible_names_and_digests_are_refused(tmp_path: Path) -> None:
+    store = FieldStore(tmp_path)
+    with pytest.raises(InputError, match="too long"):
+        add(store, 1, domain="x" * 241)
+    with pytest.raises(InputError, match="no sha256"):
+        store.delete("../../etc/passwd")
+
+
+def test_a_torn_file_is_left_out(tmp_path: Path) -> None:
+    store = FieldStore(tmp_path)
+    add(store, 1)
+    add(store, 2)
+    image = store.images("gate-1")[0]
+    image.path.write_bytes(b"")
+    assert len(store.images("gate-1")) == 1
+
+
+def _fill(root: Path, first: int) -> None:
+    store = FieldStore(root, per_domain=40)
+    for seed in range(first, first + 60):
+        add(store, seed, client=f"c{first}")
+
+
+def test_processes_share_a_folder(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_fill, args=(tmp_path, first)) for first in (0, 30, 60)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    add(FieldStore(tmp_path, per_domain=40), 500)  # a last look at the cap
+    kept = sorted(image.sha256 for image in FieldStore(tmp_path).images("gate-1"))
+    everything = sorted([*digests(range(120)), *digests(range(500, 501))])
+    assert kept == everything[:40]
