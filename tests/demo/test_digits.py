@@ -5,7 +5,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo.digits import COUNTS, DOMAINS, SplitCounts, build_digits, mnist_digits
+from demo import digits
+from demo.digit_sources import load_mnist_5k
+from demo.digit_styles import draw_mnist
+from demo.digits import (
+    COUNTS,
+    DOMAINS,
+    MNIST_SHARE,
+    SplitCounts,
+    build_digits,
+    mnist_digits,
+    mnist_m_digits,
+)
 from redshank.errors import InputError
 
 SMALL = {domain: SplitCounts(2, 1, 1) for domain in DOMAINS}
@@ -46,25 +57,30 @@ def test_other_counts_keep_the_first_images(tmp_path: Path) -> None:
     assert few.items() <= more.items()
 
 
-def test_no_mnist_digit_is_in_two_domains() -> None:
+def test_no_mnist_digit_is_in_two_domains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a black photo mnist_m shows the plain digit: all 5,000 must then be different ones."""
+    black = [np.zeros((80, 80, 3), dtype=np.uint8)]
+    monkeypatch.setattr(digits, "load_photos", lambda **_: black)
     rng = np.random.default_rng(0)
-    seen: set[bytes] = set()
-    for half in (0, 1):
-        draw = mnist_digits(0, half=half)
-        for label in range(10):
-            mine = {draw(label, number, rng).tobytes() for number in range(250)}
-            assert not mine & seen
-            seen |= mine
+    expected = {draw_mnist(image).tobytes() for image in load_mnist_5k()[0]}
+    seen = {
+        draw(label, number, rng).tobytes()
+        for draw, count in ((mnist_digits(0), MNIST_SHARE), (mnist_m_digits(0), 500 - MNIST_SHARE))
+        for label in range(10)
+        for number in range(count)
+    }
+    assert seen == expected
 
 
 def test_default_counts_fit_the_packaged_digits() -> None:
-    assert COUNTS["mnist"].total == COUNTS["mnist_m"].total == 250
+    assert COUNTS["mnist"].total == MNIST_SHARE
+    assert COUNTS["mnist_m"].total == 500 - MNIST_SHARE
     assert COUNTS["optdigits"].total == 174
 
 
 def test_asking_for_too_many_digits_says_how_many_there_are(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="mnist has 250 digits of class 0"):
-        build_digits(tmp_path, counts={"mnist": SplitCounts(251, 0, 0)}, workers=1)
+    with pytest.raises(InputError, match="mnist has 290 digits of class 0"):
+        build_digits(tmp_path, counts={"mnist": SplitCounts(291, 0, 0)}, workers=1)
 
 
 def test_unknown_domain_is_refused(tmp_path: Path) -> None:
