@@ -105,9 +105,12 @@ class ExportSettings:
     model: str = "default"
     """Name under which the bundle is released."""
     tolerance: float = 1e-4
-    """Largest absolute difference of logits and embeddings between torch and ONNX Runtime."""
+    """Largest difference of logits and embeddings between torch and ONNX Runtime: absolute below
+    1, relative to the largest value above."""
     parity_images: int = 256
     """Real validation images in the parity check, over all domains."""
+    reference_images: int = 2000
+    """Most images a source domain behind the monitor's references."""
     max_batch: int = 256
     """Largest batch the graph takes."""
     abstain_below: float = 0.5
@@ -191,6 +194,8 @@ class GateSettings:
     """Least agreement of challenger and champion on source validation images."""
     alpha: float = 0.05
     """Error rate of each one-sided test."""
+    nuclear_norm_drop: float = 1.0
+    """Largest fall of the normalised nuclear norm on field images, in [0, 1]; 1: not measured."""
 
 
 @dataclass(frozen=True)
@@ -207,6 +212,9 @@ class RetrainingSettings:
     min_images: int = 300
     """Field images (one a scene) that a healing needs."""
     max_images: int = 5000
+    """Most field images in one snapshot."""
+    client_share: float = 0.5
+    """Share of `max_images` that one client may give, in (0, 1]."""
     steps: int = 1000
     """Training steps of a challenger, which starts from the champion's weights."""
     timeout_s: float = 86_400.0
@@ -215,6 +223,8 @@ class RetrainingSettings:
     """A loop that gives no sign for so long loses its lease."""
     canary_s: float = 0.0
     """Seconds the challenger answers its domains only, before it is live; 0: at once."""
+    max_attempts: int = 5
+    """A healing whose loop died so often in its middle is given up."""
     gates: GateSettings = field(default_factory=GateSettings)
 
 
