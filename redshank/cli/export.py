@@ -1,0 +1,94 @@
+"""Turn a run into a bundle: ONNX graph, parity, golden answers and the monitor's references.
+
+Prints the bundle folder (last line of stdout). Nothing is published when the graph does not answer
+as the trained network does. With --plan the folder is a bundle, and a TensorRT plan of it goes into
+the plan cache, beside the bundles and never inside one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from redshank.cli import print_json
+from redshank.errors import UsageError
+from redshank.files import read_json
+from redshank.settings import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `redshank export`."""
+    parser.add_argument(
+        "folder", metavar="RUN", help="run folder or id (with --plan: bundle folder or id)"
+    )
+    parser.add_argument(
+        "--parent-bundle", metavar="ID", help="bundle whose weights the run started from"
+    )
+    parser.add_argument("--plan", action="store_true", help="build a TensorRT plan of a bundle")
+    parser.add_argument(
+        "--library",
+        choices=("tensorrt", "tensorrt_rtx"),
+        help="with --plan: which TensorRT (default: the one that is installed)",
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON object instead")
+
+
+def run(options: argparse.Namespace, settings: Settings) -> int:
+    """Export a run, or build a plan of a bundle."""
+    if options.plan:
+        return _plan(options, settings)
+    if options.library:
+        raise UsageError("--library goes with --plan", hint="redshank export BUNDLE --plan")
+    from export.assemble import ExportPlan, export_run
+
+    values = settings.export
+    bundle = export_run(
+        _folder(options.folder, settings.home.path("runs")),
+        settings.home.path("bundles"),
+        ExportPlan(
+            model=values.model,
+            tolerance=values.tolerance,
+            parity_images=values.parity_images,
+            reference_images=values.reference_images,
+            max_batch=values.max_batch,
+            abstain_below=values.abstain_below,
+            parent_bundle=options.parent_bundle,
+        ),
+        say=_say,
+    )
+    if options.json:
+        print_json({"folder": str(bundle), **read_json(bundle / "bundle.json")})
+    else:
+        print(bundle)
+    return 0
+
+
+def _plan(options: argparse.Namespace, settings: Settings) -> int:
+    from export.plan_cache import cached_plan, load_library
+    from export.tensorrt_plan import BuildSpec
+
+    folder = _folder(options.folder, settings.home.path("bundles"))
+    library = load_library(options.library)
+    values = settings.export
+    plan = cached_plan(
+        library,
+        folder,
+        settings.home.path("plans"),
+        BuildSpec(max_batch=values.max_batch, best_batch=min(8, values.max_batch)),
+        say=_say,
+    )
+    if options.json:
+        print_json({"folder": str(plan), **read_json(plan / "plan.json")})
+    else:
+        print(plan)
+    return 0
+
+
+def _folder(text: str, home: Path) -> Path:
+    """A folder as given, or the one of that id in its home."""
+    return home / text if not Path(text).exists() and (home / text).is_dir() else Path(text)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
