@@ -98,15 +98,20 @@ class EDetector:
             "onset": self.onset_SK.tolist(),
         }
 
+    def fits(self, state: dict[str, Any]) -> bool:
+        """Whether the state has the shape of this detector's null."""
+        return bool(np.shape(state["M"]) == self.M_SK.shape)
+
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` gave.
 
         Raises:
             ValueError: the state belongs to a null with other scores.
         """
-        M_SK = np.asarray(state["M"], dtype=np.float64)
-        if M_SK.shape != self.M_SK.shape:
-            raise ValueError(f"state has shape {M_SK.shape}, the null needs {self.M_SK.shape}")
-        self.M_SK = M_SK
+        if not self.fits(state):
+            raise ValueError(
+                f"state has shape {np.shape(state['M'])}, the null needs {self.M_SK.shape}"
+            )
+        self.M_SK = np.asarray(state["M"], dtype=np.float64)
         self.cusum_SK = np.asarray(state["cusum"], dtype=np.float64)
         self.onset_SK = np.asarray(state["onset"], dtype=np.int64)

@@ -64,6 +64,7 @@ def build_null(
     delta: float,
     margin_confidence: float = 0.01,
     margin_indicator: float = 0.02,
+    domains_DB: FloatArray | None = None,
 ) -> Null | None:
     """Choose the scores that the reference supports and bound their means from below.
 
@@ -73,6 +74,8 @@ def build_null(
         delta: probability that any bound is wrong, in (0, 1).
         margin_confidence: drop of mean confidence that does not matter, in [0, 1).
         margin_indicator: the same for quantile indicators and novelty.
+        domains_DB: the counts by domain, when the null is about a domain that is none of them:
+            bounds are lowered by the standard deviation of a score between domains.
 
     Returns:
         The null, or None when no score survives (an empty or degenerate reference).
@@ -88,7 +91,8 @@ def build_null(
     found = []
     for name, group, score_B, used_B, counts, mean in kept:
         lower = lower_bound(score_B, counts, scenes=scenes, delta=delta / len(kept))
-        bound = min(lower - margins.get(group, margin_indicator), 1 - 1e-3)
+        spread = 0.0 if domains_DB is None else _spread(score_B, domains_DB * used_B)
+        bound = min(lower - margins.get(group, margin_indicator) - spread, 1 - 1e-3)
         if bound > 0:  # never clipped up: a bound above the true mean breaks the promise
             found.append((name, group, score_B, used_B, mean, bound))
     if not found:
@@ -122,6 +126,13 @@ def _betting_bound(score_B: FloatArray, counts_B: FloatArray, delta: float) -> f
         rejected = np.logaddexp.reduce(log_wealth_K) - np.log(NUM_BETS) >= np.log(1 / delta)
         low, high = (middle, high) if rejected else (low, middle)
     return low
+
+
+def _spread(score_B: FloatArray, domains_DB: FloatArray) -> float:
+    """Standard deviation of a score's mean between domains; 0 with fewer than two."""
+    totals_D = domains_DB.sum(axis=1)
+    means = (domains_DB @ score_B)[totals_D > 0] / totals_D[totals_D > 0]
+    return float(means.std(ddof=1)) if len(means) > 1 else 0.0
 
 
 def _confidence_scores(

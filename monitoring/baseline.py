@@ -1,0 +1,66 @@
+"""What a model version's traffic is compared with before the site has a history of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from redshank.bundle import REFERENCE_FILE, read_bundle
+from redshank.cells import NUM_NOVELTY_BINS, FloatArray
+from redshank.errors import InputError
+from redshank.reference import Reference, read_reference
+
+from .scores import Null, build_null
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The bundle's part of the references."""
+
+    classes: tuple[str, ...]
+    held_out_DCZ: FloatArray
+    """Cells of held-out source domains; zeros when there are none."""
+    labelled_CCZ: FloatArray
+
+    @property
+    def held_out_pooled(self) -> FloatArray:
+        """Held-out cells, all domains pooled."""
+        return np.asarray(self.held_out_DCZ.sum(axis=0))
+
+    def absolute_null(self, *, delta: float, margin: float) -> Null | None:
+        """The null "this site is no worse than a source domain the model had not seen".
+
+        None when training held no domain out. A new site is a domain of its own, so the bounds are
+        lowered by how much held-out domains differ among themselves.
+        """
+        if not self.held_out_DCZ.any():
+            return None
+        domains_DB = np.pad(self.held_out_DCZ.sum(axis=1), ((0, 0), (0, NUM_NOVELTY_BINS)))
+        return build_null(
+            domains_DB.sum(axis=0),
+            scenes=float(domains_DB.sum()),
+            delta=delta,
+            margin_confidence=margin,
+            margin_indicator=2 * margin,
+            domains_DB=domains_DB,
+        )
+
+
+NO_BASELINE = Baseline(classes=(), held_out_DCZ=np.zeros((0, 0, 19)), labelled_CCZ=np.zeros((0,)))
+"""Of a bundle that is not on this machine: only the burn-in is left to compare with."""
+
+
+def read_baseline(folder: Path) -> Baseline:
+    """Baseline of a bundle folder; `NO_BASELINE` when the folder is not here."""
+    try:
+        bundle = read_bundle(folder, verify=False)
+    except InputError:
+        return NO_BASELINE
+    return baseline_of(bundle.classes, read_reference(folder / REFERENCE_FILE))
+
+
+def baseline_of(classes: tuple[str, ...], reference: Reference) -> Baseline:
+    """Baseline of classes and reference arrays."""
+    return Baseline(classes, reference.held_out_counts_DCB, reference.labelled_counts_CCB)

@@ -1,0 +1,167 @@
+"""Prometheus metrics of the evaluator, made from the board at every scrape.
+
+The evaluator decides, Prometheus shows and delivers: a window threshold in PromQL has no
+false-alarm promise. At most `max_domains` domains get series of their own: those with an alarm
+first, then those with the most images; the rest have none (the status page lists all).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from redshank import __version__
+from redshank.cells import CONFIDENCE_EDGES, CONFIDENCE_MIDPOINTS
+from redshank.store.monitor_rows import STATES, StreamRow
+
+from .board import Board, Picture
+
+LABELS = ["model", "version", "domain"]
+BUCKETS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+MOST_CLASSES = 20
+"""Models with more classes get no series by predicted class."""
+CAUSES = ("look", "mix", "both", "shape", "novelty")
+
+
+class BoardCollector(Collector):
+    """Series of the newest picture; O(domains) a scrape, nothing is kept between scrapes."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing in advance: registering must not collect."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """All series."""
+        picture = self._board.picture
+        rows = shown_rows(picture, self._board.monitoring.max_domains)
+        yield from _evaluator_series(picture)
+        yield from _traffic_series(rows)
+        yield from _gauge_series(rows)
+        yield from _state_series(rows, self._board)
+
+
+def shown_rows(picture: Picture, most: int) -> list[StreamRow]:
+    """The rows that get series: alarmed ones, then the busiest."""
+
+    def rank(row: StreamRow) -> tuple[bool, int]:
+        return ("alarm" not in row.detail, -int(row.detail["images"]))
+
+    return sorted(sorted(picture.rows, key=rank)[:most], key=lambda row: row.key)
+
+
+def _evaluator_series(picture: Picture) -> Iterator[Metric]:
+    info = GaugeMetricFamily("redshank_build_info", "Version of redshank.", labels=["version"])
+    info.add_metric([__version__], 1.0)
+    yield info
+    yield _single(
+        "redshank_monitor_last_tick_timestamp_seconds",
+        "When the evaluator last finished a pass.",
+        picture.finished_s,
+    )
+    yield _single(
+        "redshank_monitor_tick_duration_seconds", "Time the last pass took.", picture.seconds
+    )
+    yield _single("redshank_monitor_domains", "Domains under watch.", len(picture.rows))
+    yield _single(
+        "redshank_monitor_problems", "Things that wait, like triggers.", len(picture.problems)
+    )
+
+
+def _traffic_series(rows: list[StreamRow]) -> Iterator[Metric]:
+    images = CounterMetricFamily("redshank_domain_images", "Classified images.", labels=LABELS)
+    errors = CounterMetricFamily(
+        "redshank_domain_errors", "Requests that got no class.", labels=LABELS
+    )
+    predictions = CounterMetricFamily(
+        "redshank_predictions",
+        "Scene-weighted predictions of each class.",
+        labels=[*LABELS, "predicted"],
+    )
+    confidence = HistogramMetricFamily(
+        "redshank_prediction_confidence_ratio",
+        "Calibrated confidence, scene-weighted.",
+        labels=LABELS,
+    )
+    for row in rows:
+        totals = row.memory["totals"]
+        images.add_metric(row.key, totals["images"])
+        errors.add_metric(row.key, totals["errors"])
+        if len(totals["by_class"]) <= MOST_CLASSES:
+            for index, count in enumerate(totals["by_class"]):
+                predictions.add_metric([*row.key, str(index)], count)
+        buckets, total = _buckets(totals["by_confidence"])
+        confidence.add_metric(row.key, buckets, sum_value=total)
+    yield from (images, errors, predictions, confidence)
+
+
+def _gauge_series(rows: list[StreamRow]) -> Iterator[Metric]:
+    mean = _gauge("confidence_mean_ratio", "Mean confidence of recent scenes.")
+    reference = _gauge(
+        "confidence_reference_mean_ratio", "Mean confidence of the reference.", "reference"
+    )
+    evidence = _gauge(
+        "drift_evidence_log10", "Evidence that something got worse.", "reference", "kind"
+    )
+    threshold = _gauge("drift_threshold_log10", "Evidence at which to alarm.", "reference")
+    novelty = _gauge("novelty_ratio", "Recent images beyond the 95 % novelty quantile.")
+    for row in rows:
+        detail = row.detail
+        _add(mean, row, detail["mean_confidence"])
+        _add(novelty, row, detail["novelty_share"])
+        for name, value in detail["reference_mean_confidence"].items():
+            _add(reference, row, value, name)
+        for name, numbers in detail["evidence"].items():
+            _add(evidence, row, numbers["total_log10"], name, "drift")
+            _add(evidence, row, numbers["confidence_log10"], name, "degraded")
+            _add(threshold, row, numbers["threshold_log10"], name)
+    yield from (mean, reference, evidence, threshold, novelty)
+
+
+def _state_series(rows: list[StreamRow], board: Board) -> Iterator[Metric]:
+    states = _gauge("domain_state", "1 for the state a domain is in.", "state")
+    alarms = _gauge("drift_alarm", "1 while an alarm is open.", "kind", "cause")
+    last = _gauge("domain_last_event_timestamp_seconds", "Time of the domain's last event.")
+    for row in rows:
+        state, _ = board.state(row)
+        for name in STATES:
+            _add(states, row, float(name == state), name)
+        _add(last, row, row.last_event_s)
+    shown = {row.key for row in rows}
+    for alarm in board.picture.alarms:
+        if alarm.key in shown:
+            alarms.add_metric([*alarm.key, alarm.kind, alarm.cause], 1.0)
+    yield from (states, alarms, last)
+
+
+def _buckets(by_bin: list[float]) -> tuple[list[tuple[str, float]], float]:
+    """Cumulative classic buckets and the sum of confidences, from the 19 bins."""
+    buckets = []
+    for edge in BUCKETS:
+        below = CONFIDENCE_EDGES.index(edge) + 1
+        buckets.append((str(edge), sum(by_bin[:below])))
+    buckets.append(("+Inf", sum(by_bin)))
+    return buckets, sum(n * m for n, m in zip(by_bin, CONFIDENCE_MIDPOINTS, strict=True))
+
+
+def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"redshank_{name}", text, labels=[*LABELS, *labels])
+
+
+def _add(family: GaugeMetricFamily, row: StreamRow, value: Any, *labels: str) -> None:
+    if value is not None:
+        family.add_metric([*row.key, *labels], value)
+
+
+def _single(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value=value)

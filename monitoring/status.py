@@ -1,0 +1,50 @@
+"""Where every domain stands, read from the database without the evaluator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redshank.files import Clock, rfc3339
+from redshank.registry import Registry
+from redshank.settings import Settings
+from redshank.store.monitor import open_monitor
+from redshank.store.monitor_rows import StreamRow
+
+from .verdict import answering_rows, present_state
+from .watch import answering_versions
+
+
+def fleet_status(settings: Settings, *, clock: Clock) -> list[dict[str, Any]]:
+    """One JSON object a domain, by model and domain.
+
+    Raises:
+        InputError: no evaluator has run yet.
+    """
+    store = open_monitor(settings.home.monitor_database, create=False)
+    registry = Registry(settings.home.path("models"), settings.home.path("bundles"))
+    rows = store.streams()
+    versions = {model: answering_versions(registry, model) for model in {r.key.model for r in rows}}
+
+    def answers(row_key: Any) -> bool:
+        known = versions[row_key.model]
+        return known is None or row_key.version in known
+
+    return [_status(row, settings, clock()) for row in answering_rows(rows, answers)]
+
+
+def _status(row: StreamRow, settings: Settings, now_s: float) -> dict[str, Any]:
+    state, sentence = present_state(
+        row, now_s=now_s, silent_after_s=settings.monitoring.silent_after_s
+    )
+    alarm = row.detail.get("alarm") or {}
+    return {
+        **row.key._asdict(),
+        "state": state,
+        "sentence": sentence,
+        "onset": alarm.get("onset"),
+        "raised": alarm.get("raised"),
+        "images_until_alarm": alarm.get("images_until_alarm"),
+        "scenes_until_alarm": alarm.get("scenes_until_alarm"),
+        "last_event": rfc3339(row.last_event_s),
+        **row.detail,
+    }

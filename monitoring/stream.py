@@ -1,0 +1,236 @@
+"""One stream (model version in one domain): its references, detectors and memory.
+
+Everything here is a function of the counts of its ticks, one after the other. So replaying the
+stored windows rebuilds the same state bit by bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any, Literal
+
+import numpy as np
+
+from redshank.cells import NUM_CONFIDENCE_BINS, NUM_NOVELTY_BINS, FloatArray
+from redshank.store.monitor_rows import Evidence, ReferenceRow, StreamKey
+
+from .baseline import Baseline
+from .counts import TickCounts, add_cells
+from .edetector import EDetector, threshold
+from .scenes import OpenScene
+from .scores import build_null
+
+DETECTION_SHARE = 0.8
+"""Share of alpha that the detectors spend; the rest covers errors of the reference bounds."""
+FADE = 0.9
+"""How much of the recent counts each tick keeps."""
+HEADROOM = 1e3
+"""Evidence is capped at so many times the threshold, so that it fades when a drift has ended."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The promise and the practical margins, as in `[monitoring]`."""
+
+    tick_s: float
+    period_ticks: int
+    false_alarms: float
+    margin: float
+    absolute_margin: float
+    burn_in_scenes: int
+    scene_gap_s: float
+    scene_distance: int
+    max_domains: int = 1000
+
+
+@dataclass
+class Detection:
+    """A detector with its place and threshold."""
+
+    reference: Literal["absolute", "relative"]
+    detector: EDetector
+    threshold: float
+
+    def evidence(self) -> Evidence:
+        """Evidence and threshold in log10; evidence below 1 is shown as 1."""
+        return Evidence(
+            total=_log10(self.detector.evidence),
+            confidence=_log10(self.detector.evidence_of("confidence")),
+            threshold=math.log10(self.threshold),
+        )
+
+
+@dataclass
+class Sample:
+    """Cells and novelty of a number of scenes."""
+
+    scenes: float
+    cells_CZ: FloatArray
+    novelty_Q: FloatArray
+
+    def plus(self, counts: TickCounts, keep: float = 1.0) -> Sample:
+        """This sample, faded to `keep`, and one more tick."""
+        return Sample(
+            self.scenes * keep + counts.scenes,
+            add_cells(self.cells_CZ * keep, counts.cells_CZ),
+            self.novelty_Q * keep + counts.novelty_Q,
+        )
+
+    @property
+    def counts(self) -> FloatArray:
+        """Confidence bins, then novelty bins."""
+        return np.concatenate([self.cells_CZ.sum(axis=0), self.novelty_Q])
+
+    def to_memory(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "scenes": self.scenes,
+            "cells": self.cells_CZ.tolist(),
+            "novelty": self.novelty_Q.tolist(),
+        }
+
+    @classmethod
+    def from_memory(cls, values: dict[str, Any]) -> Sample:
+        """From JSON values."""
+        cells_CZ = np.asarray(values["cells"], dtype=np.float64).reshape(-1, NUM_CONFIDENCE_BINS)
+        return cls(values["scenes"], cells_CZ, np.asarray(values["novelty"], dtype=np.float64))
+
+
+@dataclass
+class Totals:
+    """Everything a stream ever showed, for counters that only rise."""
+
+    images: int = 0
+    errors: int = 0
+    scenes: int = 0
+    by_class: list[float] = field(default_factory=list)
+    """Scene-weighted predictions of each class."""
+    by_confidence: list[float] = field(default_factory=lambda: [0.0] * NUM_CONFIDENCE_BINS)
+    """Scene-weighted predictions in each confidence bin."""
+
+    def add(self, counts: TickCounts) -> None:
+        """Count one more tick."""
+        self.images += counts.events - counts.errors
+        self.errors += counts.errors
+        self.scenes += counts.scenes
+        classes = counts.cells_CZ.sum(axis=1).tolist()
+        self.by_class = [a + b for a, b in zip_longest(self.by_class, classes, fillvalue=0.0)]
+        bins = counts.cells_CZ.sum(axis=0).tolist()
+        self.by_confidence = [a + b for a, b in zip(self.by_confidence, bins, strict=True)]
+
+
+def empty_sample() -> Sample:
+    """No scenes."""
+    return Sample(0.0, np.zeros((0, NUM_CONFIDENCE_BINS)), np.zeros(NUM_NOVELTY_BINS))
+
+
+class Stream:
+    """Takes the counts of one tick after the other."""
+
+    def __init__(self, key: StreamKey, baseline: Baseline, plan: Plan) -> None:
+        self.key = key
+        self.baseline = baseline
+        self.plan = plan
+        self.burn_in = empty_sample()
+        self.recent = empty_sample()
+        self.totals = Totals()
+        self.open_scenes: tuple[OpenScene, ...] = ()
+        self.last_tick = -1
+        self.last_event_s = 0.0
+        self.relative: Detection | None = None
+        self.absolute = self._detection_absolute()
+
+    @property
+    def detections(self) -> tuple[Detection, ...]:
+        """The detectors that exist now."""
+        return tuple(d for d in (self.absolute, self.relative) if d is not None)
+
+    def advance(self, counts: TickCounts) -> ReferenceRow | None:
+        """Take one tick; returns the burn-in in the tick that completes it."""
+        for detection in self.detections:
+            detection.detector.update(counts.counts, counts.tick)
+        self.recent = self.recent.plus(counts, keep=FADE)
+        self.totals.add(counts)
+        self.open_scenes = counts.open_scenes
+        self.last_tick, self.last_event_s = counts.tick, counts.last_event_s
+        if self.relative is not None:
+            return None
+        self.burn_in = self.burn_in.plus(counts)
+        if self.burn_in.scenes < self.plan.burn_in_scenes:
+            return None
+        self.relative = self._detection_relative()
+        if self.relative is None:  # nothing can be tested against it yet: it goes on growing
+            return None
+        return ReferenceRow(
+            key=self.key,
+            kind="relative",
+            tick=counts.tick,
+            scenes=self.burn_in.scenes,
+            cells_CZ=self.burn_in.cells_CZ,
+            novelty_Q=self.burn_in.novelty_Q,
+        )
+
+    def memory(self) -> dict[str, Any]:
+        """What `remember` needs, as JSON values."""
+        return {
+            "burn_in": self.burn_in.to_memory(),
+            "recent": self.recent.to_memory(),
+            "totals": dataclasses.asdict(self.totals),
+            "open_scenes": [list(dataclasses.astuple(s)) for s in self.open_scenes],
+            "last_tick": self.last_tick,
+            "last_event_s": self.last_event_s,
+            "absolute": self.absolute.detector.state() if self.absolute else None,
+            "relative": self.relative.detector.state() if self.relative else None,
+        }
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        """Continue from what `memory` gave."""
+        self.burn_in = Sample.from_memory(memory["burn_in"])
+        self.recent = Sample.from_memory(memory["recent"])
+        self.totals = Totals(**memory["totals"])
+        self.open_scenes = tuple(OpenScene(*values) for values in memory["open_scenes"])
+        self.last_tick, self.last_event_s = memory["last_tick"], memory["last_event_s"]
+        if memory["relative"] is not None:
+            self.relative = self._detection_relative()
+        for detection in self.detections:
+            state = memory[detection.reference]
+            # Other margins may keep other scores: then the detector begins anew.
+            if state is not None and detection.detector.fits(state):
+                detection.detector.restore(state)
+
+    def _detection_absolute(self) -> Detection | None:
+        null = self.baseline.absolute_null(delta=self._delta(), margin=self.plan.absolute_margin)
+        if null is None:
+            return None
+        limit = self._threshold()
+        return Detection("absolute", EDetector(null, highest=HEADROOM * limit), limit)
+
+    def _detection_relative(self) -> Detection | None:
+        null = build_null(
+            self.burn_in.counts,
+            scenes=self.burn_in.scenes,
+            delta=self._delta(),
+            margin_confidence=self.plan.margin,
+            margin_indicator=2 * self.plan.margin,
+        )
+        if null is None:
+            return None
+        limit = self._threshold()
+        return Detection("relative", EDetector(null, highest=HEADROOM * limit), limit)
+
+    def _references(self) -> int:
+        return 2 if self.baseline.held_out_DCZ.any() else 1
+
+    def _threshold(self) -> float:
+        spent = DETECTION_SHARE * self.plan.false_alarms / self._references()
+        return threshold(self.plan.period_ticks, spent)
+
+    def _delta(self) -> float:
+        return (1 - DETECTION_SHARE) * self.plan.false_alarms / self._references()
+
+
+def _log10(evidence: FloatArray) -> float:
+    return math.log10(max(float(evidence), 1.0))

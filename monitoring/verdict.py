@@ -1,0 +1,120 @@
+"""The state of a stream in one word, one sentence, and the numbers behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redshank.cells import mean_confidence
+from redshank.files import rfc3339
+from redshank.store.monitor_rows import Alarm, Evidence, State, StreamKey, StreamRow
+
+from .alarms import reference_cells
+from .stream import Detection, Stream
+
+MOSTLY_NEW = 0.5
+"""Share of recent images beyond the 95 % novelty quantile from which nobody can tell."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """State, sentence, numbers."""
+
+    state: State
+    sentence: str
+    detail: dict[str, Any]
+
+
+def decide(stream: Stream, open_alarms: Sequence[Alarm]) -> Verdict:
+    """What to tell people after a tick."""
+    detail = _detail(stream)
+    by_kind = {alarm.kind: alarm for alarm in open_alarms}
+    if (alarm := by_kind.get("degraded")) is not None:
+        return Verdict("degraded", alarm.sentence, {**detail, **_about(alarm)})
+    if (alarm := by_kind.get("drift")) is not None:
+        detail |= _about(alarm)
+        share = detail["novelty_share"]
+        if alarm.cause == "novelty" and share is not None and share >= MOSTLY_NEW:
+            sentence = f"{share:.0%} of the recent images are of a kind not seen in training: "
+            return Verdict("unknown", sentence + "confidence tells nothing about them.", detail)
+        return Verdict("drift", alarm.sentence, detail)
+    if stream.relative is None:
+        needed = stream.plan.burn_in_scenes
+        sentence = f"Learning: {stream.burn_in.scenes:.0f} of {needed} burn-in scenes."
+        return Verdict("learning", sentence, detail)
+    return Verdict("healthy", _healthy(stream, stream.relative), detail)
+
+
+def present_state(row: StreamRow, *, now_s: float, silent_after_s: float) -> tuple[State, str]:
+    """State and sentence as of now: a stream without events for too long is `silent`."""
+    if now_s - row.last_event_s > silent_after_s:
+        return "silent", f"No event since {rfc3339(row.last_event_s)}; it was {row.state}."
+    return row.state, row.sentence
+
+
+def answering_rows(
+    rows: Iterable[StreamRow], answers: Callable[[StreamKey], bool]
+) -> tuple[StreamRow, ...]:
+    """One row a domain: of a version that answers it, else of its newest version."""
+    newest: dict[tuple[str, str], StreamRow] = {}
+    for row in sorted(rows, key=lambda row: row.key.version):
+        place = (row.key.model, row.key.domain)
+        if answers(row.key) or place not in newest or not answers(newest[place].key):
+            newest[place] = row
+    return tuple(newest[place] for place in sorted(newest))
+
+
+def _healthy(stream: Stream, relative: Detection) -> str:
+    evidence, recent = relative.evidence(), mean_confidence(stream.recent.cells_CZ)
+    return (
+        f"Nothing speaks for a change: mean confidence {recent:.1%} "
+        f"(burn-in {mean_confidence(stream.burn_in.cells_CZ):.1%}), evidence "
+        f"10^{evidence.total:.1f} of 10^{evidence.threshold:.1f}."
+    )
+
+
+def _detail(stream: Stream) -> dict[str, Any]:
+    novelty_Q = stream.recent.novelty_Q
+    total = float(novelty_Q.sum())
+    return {
+        "mean_confidence": _number(mean_confidence(stream.recent.cells_CZ)),
+        "reference_mean_confidence": {
+            d.reference: _number(mean_confidence(reference_cells(stream, d)))
+            for d in stream.detections
+        },
+        "evidence": {d.reference: _evidence(d.evidence()) for d in stream.detections},
+        "novelty_share": float(novelty_Q[-1]) / total if total > 0 else None,
+        "images": stream.totals.images,
+        "errors": stream.totals.errors,
+        "scenes": stream.totals.scenes,
+        "burn_in_scenes": stream.burn_in.scenes,
+        "burn_in_needed": stream.plan.burn_in_scenes,
+    }
+
+
+def _about(alarm: Alarm) -> dict[str, Any]:
+    return {
+        "alarm": {
+            "id": alarm.alarm_id,
+            "kind": alarm.kind,
+            "cause": alarm.cause,
+            "reference": alarm.reference,
+            "onset": rfc3339(alarm.onset_s),
+            "raised": rfc3339(alarm.raised_s),
+            "images_until_alarm": alarm.images_since_onset,
+            "scenes_until_alarm": alarm.scenes_since_onset,
+        }
+    }
+
+
+def _evidence(evidence: Evidence) -> dict[str, float]:
+    return {
+        "total_log10": round(evidence.total, 3),
+        "confidence_log10": round(evidence.confidence, 3),
+        "threshold_log10": round(evidence.threshold, 3),
+    }
+
+
+def _number(value: float) -> float | None:
+    return value if value == value else None  # NaN is no JSON

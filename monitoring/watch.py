@@ -1,0 +1,130 @@
+"""`redshank watch`: evaluate, publish, sleep until the next tick has closed, again."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from redshank.errors import InputError
+from redshank.events import expire
+from redshank.files import Clock
+from redshank.registry import Registry
+from redshank.settings import Settings
+from redshank.store.control import open_control
+from redshank.store.monitor import open_monitor
+
+from .board import Board
+from .evaluator import Evaluator, Pass, Surroundings
+from .stream import Plan
+
+
+def watch(
+    settings: Settings,
+    *,
+    once: bool,
+    stop: threading.Event,
+    clock: Clock = time.time,
+    report: Callable[[Pass], None] = lambda _: None,
+    serving: Callable[[str], None] = lambda _: None,
+) -> Pass:
+    """Run the evaluator until `stop` is set, or for one pass.
+
+    A tick that has begun is always finished: stopping never tears one.
+
+    Args:
+        settings: home, monitoring, and serving's flush and retention times.
+        once: evaluate what is closed and return.
+        stop: set by a signal handler or a test.
+        clock: seconds since the epoch.
+        report: called after every pass.
+        serving: called with the address of the metrics page.
+
+    Raises:
+        ConflictError: another evaluator is running.
+    """
+    store = open_monitor(settings.home.monitor_database)
+    with ExitStack() as stack:
+        stack.enter_context(store.only_writer())
+        evaluator = Evaluator(store, plan_of(settings), surroundings_of(settings), clock=clock)
+        board = Board(settings.monitoring, clock)
+        if not once:
+            from .endpoint import serve_board
+
+            monitoring = settings.monitoring
+            serving(stack.enter_context(serve_board(board, monitoring.host, monitoring.port)))
+        while True:
+            done = evaluator.pass_once()
+            board.publish(evaluator, done)
+            report(done)
+            if once or stop.is_set():
+                return done
+            expire(evaluator.around.spool, before_s=clock() - _retention_s(settings))
+            if stop.wait(_until_next_tick_s(evaluator, clock)):
+                return done
+
+
+def plan_of(settings: Settings) -> Plan:
+    """The promise and margins in the settings."""
+    monitoring = settings.monitoring
+    return Plan(
+        tick_s=monitoring.tick_s,
+        period_ticks=monitoring.period_ticks,
+        false_alarms=monitoring.false_alarms,
+        margin=monitoring.margin,
+        absolute_margin=monitoring.absolute_margin,
+        burn_in_scenes=monitoring.burn_in_scenes,
+        scene_gap_s=monitoring.scene_gap_s,
+        scene_distance=monitoring.scene_distance,
+        max_domains=monitoring.max_domains,
+    )
+
+
+def surroundings_of(settings: Settings) -> Surroundings:
+    """Where events and bundles lie, which versions answer, and where triggers go."""
+    home = settings.home
+    registry = Registry(home.path("models"), home.path("bundles"))
+    send = open_control(home.control_database).add_trigger if settings.monitoring.trigger else None
+    return Surroundings(
+        spool=home.path("spool"),
+        bundles=home.path("bundles"),
+        answering=lambda model: answering_versions(registry, model),
+        send=send,
+        grace_s=2 * settings.serving.flush_s,
+    )
+
+
+def answering_versions(registry: Registry, model: str) -> frozenset[str] | None:
+    """Bundles of a model that answer traffic; None when it was never released here."""
+    try:
+        release = registry.read(model)
+    except InputError:
+        return None
+    canary = {release.canary.bundle} if release.canary else set()
+    return frozenset({release.live} | canary)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set, for a clean end after the tick."""
+    stop = threading.Event()
+    wanted = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda *_: stop.set()) for number in wanted]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(wanted, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _until_next_tick_s(evaluator: Evaluator, clock: Clock) -> float:
+    tick_s, grace_s = evaluator.plan.tick_s, evaluator.around.grace_s
+    now = clock() - grace_s
+    return max((math.floor(now / tick_s) + 1) * tick_s - now, 0.01)
+
+
+def _retention_s(settings: Settings) -> float:
+    return settings.serving.retention_days * 86_400
