@@ -88,6 +88,9 @@ class TrainingSettings:
     """Steps a fold when held_out is short."""
     horizontal_flip: bool = False
     """Mirror images at random; wrong for digits and letters."""
+    colour_jitter: float = 0.5
+    """Random tint and inversion of labelled and strong views, in [0, 1]; 0 where colour tells
+    classes apart."""
     seed: int = 0
     threads: int = 0
     """CPU threads; 0: let torch decide."""
@@ -133,6 +136,10 @@ class ServingSettings:
     """Requests that may wait in a worker before 429."""
     deadline_ms: int = 10_000
     """A request that waited longer is answered 504."""
+    max_files: int = 64
+    """Images in one batch request."""
+    drain_s: float = 1.0
+    """Seconds between `not ready` and the end of the listener when the server stops."""
     max_domains: int = 1000
     """Distinct domain labels in metrics; the rest count as `other`."""
     poll_s: float = 0.5

@@ -45,6 +45,21 @@ def weak_view(images_BHW3: Tensor, generator: Generator, *, flip: bool = False) 
     return to_float(images_BHW3[batch_B, rows_BH[:, :, None], cols_BW[:, None, :]])
 
 
+def labelled_view(
+    images_BHW3: Tensor, generator: Generator, *, flip: bool = False, colour_jitter: float = 0.5
+) -> Tensor:
+    """The weak view in other colours: labels of few domains must not be learned by their colours.
+
+    Args:
+        images_BHW3: uint8 images.
+        generator: source of all randomness, on the images' device.
+        flip: mirror half of the images.
+        colour_jitter: 0 to 1: each channel is scaled by 1 -+ this at most, and the image is
+            inverted (dark on light for light on dark) with this probability.
+    """
+    return _recoloured(weak_view(images_BHW3, generator, flip=flip), colour_jitter, generator)
+
+
 def strong_view(
     images_BHW3: Tensor,
     generator: Generator,
@@ -52,10 +67,12 @@ def strong_view(
     operations: int = 2,
     cutout: float = 0.5,
     flip: bool = False,
+    colour_jitter: float = 0.5,
 ) -> Tensor:
-    """The weak view, then `operations` random operations of `OPERATIONS` an image, then a cutout.
+    """The weak view after `operations` random operations an image, other colours, and a cutout.
 
-    After RandAugment (Cubuk et al., 2020) with a random magnitude, as FixMatch uses it.
+    After RandAugment (Cubuk et al., 2020) with a random magnitude, as FixMatch uses it. Colours
+    change as in `labelled_view`.
 
     Args:
         images_BHW3: uint8 images.
@@ -63,6 +80,7 @@ def strong_view(
         operations: how many different operations each image draws, 0 to K.
         cutout: largest side of the grey square, as a share of the image's side, 0 to 1.
         flip: mirror half of the images.
+        colour_jitter: see `labelled_view`.
     """
     x_B3HW = weak_view(images_BHW3, generator, flip=flip)
     size, device = len(x_B3HW), x_B3HW.device
@@ -72,6 +90,7 @@ def strong_view(
     strength_BK = magnitude_BK * drawn_BK  # 0 is the identity of every operation
     x_B3HW = _photometric(x_B3HW, strength_BK[:, : len(PHOTOMETRIC)])
     x_B3HW = _geometric(x_B3HW, strength_BK[:, len(PHOTOMETRIC) :])
+    x_B3HW = _recoloured(x_B3HW, colour_jitter, generator)
     return _cutout(x_B3HW, cutout, generator)
 
 
@@ -141,6 +160,16 @@ def _geometric(x_B3HW: Tensor, strength_BK: Tensor) -> Tensor:
     theta_B23 = torch.stack([row_x, row_y], dim=1)
     grid_BHW2 = functional.affine_grid(theta_B23, list(x_B3HW.shape), align_corners=False)
     return functional.grid_sample(x_B3HW, grid_BHW2, padding_mode="border", align_corners=False)
+
+
+def _recoloured(x_B3HW: Tensor, jitter: float, generator: Generator) -> Tensor:
+    if not jitter:
+        return x_B3HW
+    draw_B4 = torch.rand(len(x_B3HW), 4, generator=generator, device=x_B3HW.device)
+    gain_B3 = 1.0 + jitter * (2.0 * draw_B4[:, :3] - 1.0)
+    invert_B111 = (draw_B4[:, 3] < jitter)[:, None, None, None]
+    x_B3HW = torch.where(invert_B111, 1.0 - x_B3HW, x_B3HW)
+    return (x_B3HW * gain_B3[:, :, None, None]).clamp(0.0, 1.0)
 
 
 def _cutout(x_B3HW: Tensor, largest: float, generator: Generator) -> Tensor:

@@ -1,6 +1,6 @@
 """Losses and networks in plain PyTorch: importing this package needs torch only."""
 
-from redshank.nn.ema import averaged_copy, effective_decay, recompute_batchnorm, update_average
+from redshank.nn.ema import averaged_copy, effective_decay, update_average
 from redshank.nn.fixclr import FixCLRLoss, fixclr_loss
 from redshank.nn.fixmatch import fixmatch_loss, fixmatch_targets
 
@@ -11,6 +11,5 @@ __all__ = [
     "fixclr_loss",
     "fixmatch_loss",
     "fixmatch_targets",
-    "recompute_batchnorm",
     "update_average",
 ]

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 RESNETS = ("resnet18", "resnet34", "resnet50")
 BACKBONES = ("small_cnn", *RESNETS)
 
+SMALL_CNN_PLACES = 2
+"""Rows and columns of the small network's last map; image sizes are multiples of 32 best."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -61,9 +64,9 @@ def build_backbone(
     Args:
         name: one of `BACKBONES`. `small_cnn` is for images of about 32 px.
         num_classes: C, at least 2.
-        width: channels of the first layer of `small_cnn`; ResNets have their own.
-        weights: safetensors file of a torchvision ResNet's own keys (`fc.*` is ignored); never
-            downloaded.
+        width: channels of each layer of `small_cnn`; ResNets have their own.
+        weights: a torchvision ResNet's own keys as safetensors or .pth (`fc.*` is ignored); never
+            downloaded, never unpickled beyond tensors.
 
     Raises:
         ValueError: unknown name, or weights for a network that takes none.
@@ -75,29 +78,26 @@ def build_backbone(
     else:
         if weights is not None:
             raise ValueError(f"small_cnn takes no pretrained weights, got {weights}")
-        widths = (width, 2 * width, 2 * width, 4 * width)
-        model = Backbone(_small_cnn(widths), widths[-1], num_classes)
+        model = Backbone(_small_cnn(width), width * SMALL_CNN_PLACES**2, num_classes)
     model.recipe = {"name": name, "num_classes": num_classes, "width": width}
     return model
 
 
-def _small_cnn(widths: tuple[int, ...]) -> nn.Sequential:
-    """Four 3 x 3 convolutions, each halving the image but the last, then the mean over pixels.
+def _small_cnn(width: int) -> nn.Sequential:
+    """Four 3 x 3 convolutions of equal width, each halving the image, then 2 x 2 places.
 
-    Pooling comes before BatchNorm and ReLU, which then see a quarter of the pixels.
+    Pooling comes before BatchNorm and ReLU, which then see a quarter of the pixels. The last map
+    keeps 2 x 2 places: where a stroke is tells digits apart.
     """
     layers: list[nn.Module] = []
-    channels = 3
-    for width in widths:
-        last = len(layers) == 4 * (len(widths) - 1)
+    for channels in (3, width, width, width):
         layers += [
             nn.Conv2d(channels, width, 3, padding=1, bias=False),
-            nn.Identity() if last else nn.MaxPool2d(2),
+            nn.MaxPool2d(2),
             nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
         ]
-        channels = width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(SMALL_CNN_PLACES), nn.Flatten())
 
 
 def _resnet(name: str, num_classes: int, weights: Path | None) -> Backbone:
@@ -107,8 +107,15 @@ def _resnet(name: str, num_classes: int, weights: Path | None) -> Backbone:
     embedding_dim = int(net.fc.in_features)
     net.fc = nn.Identity()
     if weights is not None:
+        state = _read_weights(weights)
+        net.load_state_dict({key: t for key, t in state.items() if not key.startswith("fc.")})
+    return Backbone(net, embedding_dim, num_classes, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        state = {key: t for key, t in load_file(weights).items() if not key.startswith("fc.")}
-        net.load_state_dict(state)
-    return Backbone(net, embedding_dim, num_classes, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        return load_file(path)
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return state

@@ -24,7 +24,7 @@ def test_one_call_shape(name: str, pixels: int) -> None:
 def test_small_cnn_has_the_width_it_was_asked_for() -> None:
     model = build_backbone("small_cnn", 10, width=16)
     widths = [m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d)]
-    assert widths == [16, 32, 32, 64]
+    assert widths == [16, 16, 16, 16]
     assert model.embedding_dim == 64
 
 
@@ -34,12 +34,16 @@ def test_normalisation_is_inside() -> None:
     assert "mean_3" in model.state_dict()
 
 
-def test_pretrained_features_come_from_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["features.safetensors", "features.pth"])
+def test_pretrained_features_come_from_a_file(tmp_path: Path, name: str) -> None:
     donor = build_backbone("resnet18", 2)
     state = dict(donor.features.state_dict())
     state["fc.weight"] = torch.zeros(1000, 512)
-    save_file(state, tmp_path / "features.safetensors")
-    model = build_backbone("resnet18", 5, weights=tmp_path / "features.safetensors")
+    if name.endswith(".pth"):
+        torch.save(state, tmp_path / name)
+    else:
+        save_file(state, tmp_path / name)
+    model = build_backbone("resnet18", 5, weights=tmp_path / name)
     for name, value in model.features.state_dict().items():
         assert torch.equal(value, donor.features.state_dict()[name])
 

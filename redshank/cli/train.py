@@ -1,0 +1,94 @@
+"""Train FixMatch + FixCLR on a dataset manifest and publish a run folder.
+
+Prints the run's folder on stdout. Interrupted at any time it publishes nothing; the same command
+with `--resume` goes on and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from redshank.cli import Options, Settings, print_json
+from redshank.run import Run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the manifest and where the run goes."""
+    parser.add_argument("manifest", type=Path, help="written by `redshank data scan`")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of runs")
+    parser.add_argument("--parent", type=Path, metavar="RUN", help="start from this run's weights")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted training")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no table")
+    parser.add_argument("--json", action="store_true", help="print run.json instead of the folder")
+
+
+def run(options: Options, settings: Settings) -> int:
+    """Train one run."""
+    from redshank.records import as_dict
+    from redshank.run import read_run
+    from training.train import train
+
+    folder = train(
+        options.manifest,
+        settings.training,
+        options.out or settings.home.path("runs"),
+        resume=options.resume,
+        parent=options.parent,
+        progress=(lambda _phase, _done, _total: None) if options.quiet else progress_bars(),
+    )
+    result = read_run(folder, verify=False)
+    if not options.quiet:
+        print(format_metrics(result), file=sys.stderr)
+    if options.json:
+        print_json({"folder": str(folder), **as_dict(result)})
+    else:
+        print(folder)
+    return 0
+
+
+def progress_bars() -> Callable[[str, int, int], None]:
+    """One bar a phase on stderr."""
+    from tqdm import tqdm
+
+    bars: dict[str, tqdm] = {}
+
+    def show(phase: str, done: int, total: int) -> None:
+        if phase not in bars:
+            for bar in bars.values():
+                bar.close()
+            bars[phase] = tqdm(total=total, initial=0, desc=phase, file=sys.stderr, mininterval=0.5)
+        bar = bars[phase]
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
+
+    return show
+
+
+def format_metrics(result: Run) -> str:
+    """A table of the run's figures, a domain and split a line."""
+    lines = [
+        f"{'domain':<16}{'role':<8}{'split':<7}{'n':>6}{'accuracy':>10}{'ECE':>8}{'pseudo-labels':>20}"
+    ]
+    for row in result.metrics:
+        pseudo = ""
+        if row.pseudo_label_coverage is not None:
+            right = _percent(row.pseudo_label_precision)
+            pseudo = f"{right} of {_percent(row.pseudo_label_coverage)}"
+        lines.append(
+            f"{row.domain:<16}{row.role:<8}{row.split:<7}{row.n:>6}"
+            f"{_percent(row.accuracy):>10}{_percent(row.ece):>8}{pseudo:>20}"
+        )
+    fitted = result.temperature
+    lines.append(
+        f"temperature {fitted.value:.3f} fitted on {fitted.fitted_on} (n {fitted.n}), "
+        f"{result.steps} steps, {result.seconds:.0f} s on {result.device}"
+    )
+    return "\n".join(lines)
+
+
+def _percent(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{100 * ratio:.1f} %"

@@ -1,0 +1,73 @@
+"""Temperature and calibration error. N images, C classes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from redshank.run import Temperature
+
+Floats = npt.NDArray[np.floating]
+Labels = npt.NDArray[np.int64]
+
+BINS = 15
+LOWEST, HIGHEST = 0.05, 20.0
+"""Range of temperatures; outside it the logits are broken, not uncalibrated."""
+MIN_IMAGES = 20
+
+
+def mean_nll(logits_NC: Floats, label_N: Labels, temperature: float) -> float:
+    """Mean negative log-likelihood of softmax(logits / temperature), in nats."""
+    scaled_NC = logits_NC.astype(np.float64) / temperature
+    scaled_NC -= scaled_NC.max(axis=1, keepdims=True)
+    log_sum_N = np.log(np.exp(scaled_NC).sum(axis=1))
+    return float((log_sum_N - scaled_NC[np.arange(len(label_N)), label_N]).mean())
+
+
+def fit_temperature(logits_NC: Floats, label_N: Labels, *, fitted_on: str) -> Temperature:
+    """The temperature of least NLL (Guo et al., 2017), by golden-section search over 1/T.
+
+    The NLL is convex in 1/T, so the search finds the optimum of [`LOWEST`, `HIGHEST`]. Fewer than
+    `MIN_IMAGES` labelled images give temperature 1, said by `fitted_on="none"`.
+    """
+    known = label_N >= 0
+    logits_NC, label_N = logits_NC[known], label_N[known]
+    if len(label_N) < MIN_IMAGES:
+        return Temperature(value=1.0, fitted_on="none", n=0, nll_before=0.0, nll_after=0.0)
+    low, high = 1.0 / HIGHEST, 1.0 / LOWEST
+    ratio = (math.sqrt(5.0) - 1.0) / 2.0
+    while high - low > 1e-4 * low:
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        if mean_nll(logits_NC, label_N, 1.0 / left) < mean_nll(logits_NC, label_N, 1.0 / right):
+            high = right
+        else:
+            low = left
+    value = 2.0 / (low + high)
+    return Temperature(
+        value=value,
+        fitted_on=fitted_on,
+        n=len(label_N),
+        nll_before=mean_nll(logits_NC, label_N, 1.0),
+        nll_after=mean_nll(logits_NC, label_N, value),
+    )
+
+
+def softmax(logits_NC: Floats, temperature: float) -> npt.NDArray[np.float64]:
+    """Class probabilities [N, C]."""
+    scaled_NC = logits_NC.astype(np.float64) / temperature
+    exp_NC = np.exp(scaled_NC - scaled_NC.max(axis=1, keepdims=True))
+    return np.asarray(exp_NC / exp_NC.sum(axis=1, keepdims=True))
+
+
+def expected_calibration_error(confidence_N: Floats, correct_N: npt.NDArray[np.bool_]) -> float:
+    """Mean |confidence - accuracy| over `BINS` equal bins, weighted by their images."""
+    if not len(confidence_N):
+        raise ValueError("expected calibration error of no images")
+    bin_N = np.minimum((confidence_N * BINS).astype(np.int64), BINS - 1)
+    gap = 0.0
+    for number in np.unique(bin_N):
+        inside = bin_N == number
+        gap += abs(float(confidence_N[inside].sum() - correct_N[inside].sum()))
+    return gap / len(confidence_N)
