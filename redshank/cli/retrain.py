@@ -1,0 +1,231 @@
+"""Heal models: triggers, the loop that works on them, and the decisions that people take.
+
+A trigger (alarm, schedule, or `trigger` below) becomes a healing: a snapshot of captured field
+images, a training from the live model's weights, an export, the gates, and then a release, a
+refusal, or a proposal that waits for `approve`. Every step is in the audit trail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from redshank.cli import print_json
+from redshank.errors import ConflictError, UsageError
+from redshank.records import as_dict
+from redshank.settings import Settings
+
+if TYPE_CHECKING:
+    from redshank.healing import Healing, State
+    from redshank.store.control import ControlStore
+    from retraining.workplace import Workplace
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the sub-verbs."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    loop = actions.add_parser("loop", help="work on triggers until stopped")
+    loop.add_argument("--once", action="store_true", help="one pass over all triggers")
+    one = actions.add_parser("run", help="work on one trigger, as far as it goes now")
+    one.add_argument("--trigger-id", required=True, metavar="T", help="its id")
+    trigger = actions.add_parser("trigger", help="ask for a healing")
+    trigger.add_argument("--domains", default="", help="comma-separated; default: all that capture")
+    trigger.add_argument("--reason", default="asked for by hand", help="for the audit trail")
+    trigger.add_argument("--since", default=None, metavar="TIME", help="use images from then on")
+    listing = actions.add_parser("list", help="every healing and its state")
+    approve = actions.add_parser("approve", help="let a proposed healing go on")
+    reject = actions.add_parser("reject", help="end a healing that waits")
+    for decision in (approve, reject):
+        decision.add_argument("id", metavar="ID", help="of the healing or its trigger")
+        decision.add_argument("--reason", default="", help="for the audit trail")
+    audit = actions.add_parser("audit", help="the audit trail")
+    audit.add_argument("--verify", action="store_true", help="check its hash chain")
+    for reading in (listing, audit):
+        reading.add_argument("--json", action="store_true", help="print JSON")
+    for writing in (trigger, approve, reject):
+        writing.add_argument("--actor", default=None, help="who decides (default: you)")
+
+
+def run(options: argparse.Namespace, settings: Settings) -> int:
+    """Run one sub-verb."""
+    from redshank.store.control import open_control
+
+    store = open_control(settings.home.control_database)
+    try:
+        match options.action:
+            case "loop":
+                return _loop(_workplace(options, settings, store), once=options.once)
+            case "run":
+                return _run_one(_workplace(options, settings, store), options.trigger_id)
+            case "trigger":
+                return _trigger(store, options, settings)
+            case "list":
+                return _list(store, as_json=options.json)
+            case "approve":
+                return _approve(store, options)
+            case "reject":
+                return _reject(store, options)
+            case "audit":
+                return _audit(store, options)
+            case other:
+                raise UsageError(f"retrain {other} is no action")
+    finally:
+        store.close()
+
+
+def _loop(place: Workplace, *, once: bool) -> int:
+    from retraining.loop import run_loop
+
+    worked = run_loop(place, holder=_holder(), once=once, stop=_stop_on_signals().is_set)
+    if not worked:
+        _say("another loop holds the lease; nothing was done")
+    return 0
+
+
+def _run_one(place: Workplace, trigger_id: str) -> int:
+    from retraining.loop import run_trigger
+
+    healing = run_trigger(place, trigger_id, holder=_holder(), stop=_stop_on_signals().is_set)
+    if healing is None:
+        raise ConflictError(
+            "another loop holds the lease",
+            hint="It will work on the trigger too. See: redshank retrain list",
+        )
+    print(f"{healing.healing_id}  {healing.state}  {healing.reason}")
+    return 1 if healing.state == "failed" else 0
+
+
+def _trigger(store: ControlStore, options: argparse.Namespace, settings: Settings) -> int:
+    from redshank.files import parse_rfc3339
+    from redshank.trigger import make_trigger
+
+    domains = [name.strip() for name in options.domains.split(",") if name.strip()]
+    trigger = make_trigger(
+        kind="manual",
+        model=settings.export.model,
+        domains=domains,
+        onset_at_s=None if options.since is None else parse_rfc3339(options.since),
+        created_at_s=time.time(),
+        actor=options.actor or getpass.getuser(),
+        evidence={"reason": options.reason},
+    )
+    if not store.add_trigger(trigger):
+        raise ConflictError("the same trigger was there already", hint="See: redshank retrain list")
+    print(trigger.trigger_id)
+    return 0
+
+
+def _list(store: ControlStore, *, as_json: bool) -> int:
+    triggers = {trigger.trigger_id: trigger for trigger in store.triggers()}
+    healings = store.healings()
+    if as_json:
+        print_json([as_dict(h) | {"trigger": as_dict(triggers[h.trigger_id])} for h in healings])
+        return 0
+    for healing in healings:
+        trigger = triggers[healing.trigger_id]
+        domains = ",".join(trigger.domains) or "all"
+        print(
+            f"{healing.healing_id}  {healing.state:<11} {trigger.kind:<8} {healing.model}  "
+            f"{domains}  {healing.reason}"
+        )
+        for gate in healing.gates:
+            print(f"    {gate.verdict:<11} {gate.name:<17} {gate.sentence}")
+    return 0
+
+
+def _approve(store: ControlStore, options: argparse.Namespace) -> int:
+    healing = store.healing(options.id)
+    if healing.state != "proposed":
+        raise ConflictError(f"healing {healing.healing_id} is {healing.state!r}, not 'proposed'")
+    new: State = "snapshot" if healing.challenger is None else "shadow"
+    return _decide(store, healing, new, options, "approved")
+
+
+def _reject(store: ControlStore, options: argparse.Namespace) -> int:
+    healing = store.healing(options.id)
+    if healing.state not in ("pending", "proposed", "shadow"):
+        raise ConflictError(
+            f"healing {healing.healing_id} is {healing.state!r}",
+            hint="A live one goes back with: redshank models rollback MODEL",
+        )
+    new: State = "vetoed" if healing.state == "pending" else "rejected"
+    return _decide(store, healing, new, options, "rejected")
+
+
+def _decide(
+    store: ControlStore, healing: Healing, new: State, options: argparse.Namespace, word: str
+) -> int:
+    actor = options.actor or getpass.getuser()
+    reason = f"{word} by {actor}" + (f": {options.reason}" if options.reason else "")
+    moved = store.transition(healing, new, reason=reason, actor=actor, lease=None)
+    print(f"{moved.healing_id}  {moved.state}  {moved.reason}")
+    return 0
+
+
+def _audit(store: ControlStore, options: argparse.Namespace) -> int:
+    rows = store.audit()
+    length = store.verify_audit() if options.verify else 0
+    if options.json:
+        print_json([as_dict(row) for row in rows])
+    else:
+        for row in rows:
+            details = json.dumps(row.details, ensure_ascii=False)
+            print(f"{row.seq:>5}  {row.at}  {row.actor}  {row.action}  {row.subject}  {details}")
+    if options.verify:
+        _say(f"the chain of {length} rows is whole")
+    return 0
+
+
+def _workplace(options: argparse.Namespace, settings: Settings, store: ControlStore) -> Workplace:
+    from redshank.fieldstore import FieldStore
+    from redshank.registry import Registry
+    from retraining.workplace import Workplace
+
+    home = settings.home
+    handed_on = [] if options.config is None else ["--config", str(options.config)]
+    for override in options.set:
+        handed_on += ["--set", override]
+    return Workplace(
+        store=store,
+        registry=Registry(home.path("models"), home.path("bundles")),
+        field=FieldStore(home.path("field")),
+        runs=home.path("runs"),
+        snapshots=home.path("snapshots"),
+        spool=home.path("spool"),
+        logs=home.path("healings"),
+        model=settings.export.model,
+        rules=settings.retraining,
+        program=(sys.executable, "-m", "redshank"),
+        options=tuple(handed_on),
+        clock=time.time,
+        say=_say,
+    )
+
+
+def _stop_on_signals() -> threading.Event:
+    """Set by SIGTERM or SIGINT; the loop then ends its stage and keeps the healing resumable."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    return stop
+
+
+def _holder() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

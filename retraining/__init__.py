@@ -1,0 +1,1 @@
+"""trigger in, gated and published bundle out: the healing state machine."""

@@ -1,0 +1,199 @@
+"""Champion and challenger on the same images: from bundles and a snapshot to the gate table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from redshank.dataset import Item, Manifest
+from redshank.errors import ConflictError, InputError, IntegrityError
+from redshank.healing import Gate
+from redshank.infer import Model, load_model
+from redshank.preprocess import decode_image
+
+from .gates import (
+    agreement_gate,
+    class_entropy_gate,
+    field_labels_gate,
+    golden_gate,
+    nuclear_norm_gate,
+    source_validation_gate,
+)
+from .snapshot import field_items
+
+CHUNK = 256
+"""Images decoded and kept in memory at once."""
+NUCLEAR_NORM_OFF = 1.0
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What the gates ask for; see `[retraining.gates]`."""
+
+    accuracy_margin: float
+    entropy_drop: float
+    min_agreement: float
+    nuclear_norm_drop: float
+    alpha: float
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What two models say about the same N images."""
+
+    champion_class_N: npt.NDArray[np.int64]
+    challenger_class_N: npt.NDArray[np.int64]
+    champion_probability_NC: npt.NDArray[np.float64]
+    challenger_probability_NC: npt.NDArray[np.float64]
+    kept_N: npt.NDArray[np.bool_]
+    """Which of the wanted images could be read."""
+
+
+def compare_bundles(
+    champion_folder: Path,
+    challenger_folder: Path,
+    snapshot: Manifest,
+    *,
+    labels: Mapping[str, str],
+    limits: Thresholds,
+    stop: Callable[[], bool],
+) -> tuple[Gate, ...]:
+    """The whole gate table.
+
+    Args:
+        champion_folder: bundle that answers now.
+        challenger_folder: bundle that wants to.
+        snapshot: manifest of the healing: validation images of the sources, field images.
+        labels: later labels of field images, by image sha256.
+        limits: thresholds.
+        stop: asked between chunks of images; True gives up with ConflictError.
+
+    Raises:
+        InputError: the champion's bundle is missing, or the classes of the two differ.
+        ConflictError: `stop` said so.
+    """
+    champion = load_model(champion_folder)
+    try:
+        challenger = load_model(challenger_folder)
+        difference, why = challenger.self_test(), ""
+    except IntegrityError as error:
+        return (golden_gate(None, parity=0.0, why=error.message),)
+    if champion.bundle.classes != challenger.bundle.classes:
+        raise InputError("champion and challenger know different classes")
+    parity = challenger.bundle.parity
+    worst = max(parity.logits, parity.embedding)
+    gates = [golden_gate(difference, parity=worst, why=why)]
+    for domain in snapshot.source_domains:
+        items = [i for i in snapshot.items if i.domain == domain and i.split == "val" and i.label]
+        answers = answer_both(champion, challenger, snapshot, items, stop=stop)
+        label_N = _labels(snapshot, [item.label for item in items])[answers.kept_N]
+        gates += _source_gates(domain, answers, label_N, limits)
+    fresh = field_items(snapshot)
+    for domain in sorted({item.domain for item in fresh}):
+        items = [item for item in fresh if item.domain == domain]
+        answers = answer_both(champion, challenger, snapshot, items, stop=stop)
+        label_N = _labels(snapshot, [labels.get(i.sha256, "") for i in items])[answers.kept_N]
+        gates += _field_gates(domain, answers, label_N, len(snapshot.classes), limits)
+    return tuple(gates)
+
+
+def answer_both(
+    champion: Model,
+    challenger: Model,
+    manifest: Manifest,
+    items: Sequence[Item],
+    *,
+    stop: Callable[[], bool],
+) -> Answers:
+    """Both models' answers to the images that can be read."""
+    kept_N = np.zeros(len(items), dtype=bool)
+    parts: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]] = []
+    for start in range(0, len(items), CHUNK):
+        if stop():
+            raise ConflictError("the comparison was stopped")
+        chunk = items[start : start + CHUNK]
+        paths = [manifest.image_path(item) for item in chunk]
+        old, kept_N[start : start + len(chunk)] = _probabilities(champion, paths)
+        new, _ = _probabilities(challenger, paths)
+        parts.append((old, new))
+    empty = np.zeros((0, len(champion.bundle.classes)))
+    old_NC = np.concatenate([part[0] for part in parts]) if parts else empty
+    new_NC = np.concatenate([part[1] for part in parts]) if parts else empty
+    return Answers(old_NC.argmax(axis=1), new_NC.argmax(axis=1), old_NC, new_NC, kept_N)
+
+
+def _source_gates(
+    domain: str, answers: Answers, label_N: npt.NDArray[np.int64], limits: Thresholds
+) -> list[Gate]:
+    old_N, new_N = answers.champion_class_N, answers.challenger_class_N
+    return [
+        source_validation_gate(
+            domain, old_N, new_N, label_N, margin=limits.accuracy_margin, alpha=limits.alpha
+        ),
+        agreement_gate(domain, old_N, new_N, min_agreement=limits.min_agreement),
+    ]
+
+
+def _field_gates(
+    domain: str,
+    answers: Answers,
+    label_N: npt.NDArray[np.int64],
+    classes: int,
+    limits: Thresholds,
+) -> list[Gate]:
+    old_N, new_N = answers.champion_class_N, answers.challenger_class_N
+    gates = [
+        class_entropy_gate(domain, old_N, new_N, classes=classes, max_drop=limits.entropy_drop)
+    ]
+    if limits.nuclear_norm_drop < NUCLEAR_NORM_OFF:
+        gates.append(
+            nuclear_norm_gate(
+                domain,
+                answers.champion_probability_NC,
+                answers.challenger_probability_NC,
+                max_drop=limits.nuclear_norm_drop,
+            )
+        )
+    known_N = label_N >= 0
+    if known_N.any():
+        gates.append(
+            field_labels_gate(
+                domain,
+                old_N[known_N],
+                new_N[known_N],
+                label_N[known_N],
+                margin=limits.accuracy_margin,
+                alpha=limits.alpha,
+            )
+        )
+    return gates
+
+
+def _labels(manifest: Manifest, names: Iterable[str]) -> npt.NDArray[np.int64]:
+    """Class indices; -1 for no label and for names that are no class."""
+    known = {name: index for index, name in enumerate(manifest.classes)}
+    return np.array([known.get(name, -1) for name in names], dtype=np.int64)
+
+
+def _probabilities(
+    model: Model, paths: Iterable[Path]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Calibrated probabilities of the readable images, and which those are."""
+    spec = model.bundle.input
+    found = [_read(path, spec.height, spec.width) for path in paths]
+    images = [image for image in found if image is not None]
+    kept_N = np.array([image is not None for image in found], dtype=bool)
+    if not images:
+        return np.zeros((0, len(model.bundle.classes))), kept_N
+    return model.predict(np.stack(images)).probabilities_NC, kept_N
+
+
+def _read(path: Path, height: int, width: int) -> npt.NDArray[np.uint8] | None:
+    try:
+        return decode_image(path.read_bytes(), height, width)
+    except (InputError, OSError):
+        return None

@@ -1,0 +1,152 @@
+"""Steps from a trigger to a challenger: consider, snapshot, training, export.
+
+A step gets the healing as stored and returns it as stored afterwards: in the next state, or in the
+same one when it has to wait or was stopped. What a step publishes (a snapshot, a run, a bundle) is
+found again by its provenance, so a crash between publishing and the transition costs nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from redshank.dataset import read_manifest
+from redshank.errors import StageError
+from redshank.fieldstore import FieldImage
+from redshank.files import parse_rfc3339
+from redshank.healing import Healing
+from redshank.run import MANIFEST_FILE
+from redshank.trigger import Trigger
+
+from .artefacts import find_bundle, find_run, run_of_bundle
+from .launcher import run_stage
+from .policy import cooldown_end, decide, outdated
+from .promote import live_since
+from .snapshot import MANIFEST, Usable, choose_images, look_at, write_snapshot
+from .workplace import Hold, Workplace, export_command, move, training_command
+
+MAX_BROKEN_SHARE = 0.5
+"""Share of pictures that show nothing from which the camera, not the model, needs care."""
+
+
+def consider(place: Workplace, healing: Healing, hold: Hold) -> Healing:
+    """pending: ask the policy whether the trigger may start."""
+    trigger = place.store.trigger(healing.trigger_id)
+    if healing.model not in place.registry.names():
+        reason = f"model {healing.model!r} has no release yet"
+        return place.store.note(healing, lease=hold.lease, reason=reason)
+    if outdated(trigger, released_at=live_since(place.registry, healing.model)):
+        return move(place, healing, hold, "superseded", "another bundle was released meanwhile")
+    decision = decide(
+        trigger,
+        mode=place.rules.mode,
+        cooldown_ends_s=cooldown_end(
+            healing.model, place.store.healings(), cooldown_s=place.rules.cooldown_s
+        ),
+        now_s=place.clock(),
+        images=len(_field_images(place, trigger)),
+        min_images=place.rules.min_images,
+    )
+    if decision.action == "wait":
+        return place.store.note(healing, lease=hold.lease, reason=decision.reason)
+    if decision.action == "veto":
+        return move(place, healing, hold, "vetoed", decision.reason)
+    champion = place.registry.read(healing.model).live
+    return move(place, healing, hold, "snapshot", decision.reason, champion=champion)
+
+
+def take_snapshot(place: Workplace, healing: Healing, hold: Hold) -> Healing:
+    """snapshot: freeze the champion's data and the field images."""
+    folder = (place.snapshots / healing.healing_id).absolute()
+    if not (folder / MANIFEST).is_file():
+        run_folder, run = run_of_bundle(place.runs, champion_folder(place, healing))
+        chosen = choose_images(
+            _field_images(place, place.store.trigger(healing.trigger_id)),
+            max_images=place.rules.max_images,
+            client_share=place.rules.client_share,
+        )
+        size = run.backbone.image_size
+        usable = look_at(chosen, height=size, width=size)
+        if complaint := _complaint(usable, place.rules.min_images):
+            return move(place, healing, hold, "vetoed", complaint)
+        write_snapshot(
+            folder,
+            champion_run=run.run_id,
+            champion=read_manifest(run_folder / MANIFEST_FILE),
+            usable=usable,
+            deleted=place.field.deleted(),
+        )
+    manifest = str(folder / MANIFEST)
+    return move(place, healing, hold, "training", f"snapshot {manifest}", snapshot=manifest)
+
+
+def train(place: Workplace, healing: Healing, hold: Hold) -> Healing:
+    """training: start from the champion's weights, go on from a checkpoint if there is one."""
+    manifest = Path(healing.snapshot or "")
+    log = place.logs / healing.healing_id / "training.log"
+    run_id = find_run(place.runs, manifest)
+    if run_id is None:
+        parent, champion = run_of_bundle(place.runs, champion_folder(place, healing))
+        command = training_command(place, manifest, parent.absolute(), champion.backbone)
+        if not _run_stage(place, command, log, hold):
+            return healing
+        run_id = find_run(place.runs, manifest)
+        if run_id is None:
+            raise StageError(f"training ended well but left no run of {manifest} in {place.runs}")
+    return move(place, healing, hold, "export", f"trained {run_id}", run=run_id)
+
+
+def export(place: Workplace, healing: Healing, hold: Hold) -> Healing:
+    """export: turn the run into a bundle."""
+    run_id, champion = healing.run or "", healing.champion or ""
+    bundle_id = find_bundle(place.registry.bundles, run_id=run_id)
+    if bundle_id is None:
+        command = export_command(place, (place.runs / run_id).absolute(), champion)
+        log = place.logs / healing.healing_id / "export.log"
+        if not _run_stage(place, command, log, hold):
+            return healing
+        bundle_id = find_bundle(place.registry.bundles, run_id=run_id)
+        if bundle_id is None:
+            raise StageError(f"export ended well but left no bundle of run {run_id}")
+    return move(place, healing, hold, "gates", f"exported {bundle_id}", challenger=bundle_id)
+
+
+def champion_folder(place: Workplace, healing: Healing) -> Path:
+    """The bundle that was live when the healing began."""
+    return place.registry.bundle_path(healing.champion or "")
+
+
+def _field_images(place: Workplace, trigger: Trigger) -> tuple[FieldImage, ...]:
+    """Images since the onset, of the trigger's domains or of all that capture."""
+    since_s = None if trigger.onset_at is None else parse_rfc3339(trigger.onset_at)
+    domains = trigger.domains or place.field.domains()
+    return tuple(i for domain in domains for i in place.field.images(domain, since_s=since_s))
+
+
+def _complaint(usable: Usable, min_images: int) -> str:
+    """Why these pictures are no reason to train; empty when they are fine."""
+    if usable.broken_share > MAX_BROKEN_SHARE:
+        return (
+            f"{usable.broken_share:.0%} of the field pictures show nothing ({usable.unreadable} "
+            f"damaged, {usable.constant} of one colour): look at the camera first"
+        )
+    if len(usable.images) < min_images:
+        return f"only {len(usable.images)} field images are usable, {min_images} needed"
+    return ""
+
+
+def _run_stage(place: Workplace, command: tuple[str, ...], log: Path, hold: Hold) -> bool:
+    """Run a stage; False when it was stopped and shall go on later.
+
+    Raises:
+        StageError: it failed or took too long.
+    """
+    place.say(f"{log.stem} runs, see {log}")
+    end = run_stage(command, log=log, timeout_s=place.rules.timeout_s, stop=hold.stop)
+    if end.status == "stopped":
+        return False
+    last = end.tail.splitlines()[-1] if end.tail else "no output"
+    if end.status == "timeout":
+        raise StageError(f"{log.stem} took longer than {place.rules.timeout_s:.0f} s")
+    if end.status == "failed":
+        raise StageError(f"{log.stem} ended with status {end.code}: {last}", hint=f"See {log}.")
+    return True
