@@ -1,25 +1,12 @@
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
-from redshank.bundle import (
-    GOLDEN_FILE,
-    MODEL_FILE,
-    REFERENCE_FILE,
-    Bundle,
-    Golden,
-    InputSpec,
-    Parity,
-    Provenance,
-    write_bundle,
-    write_golden,
-)
+from redshank.bundle import GOLDEN_FILE, MODEL_FILE, REFERENCE_FILE
 from redshank.errors import InputError, IntegrityError, MissingPartError
-from redshank.files import sha256_file
 from redshank.infer import (
     CHUNK,
     CPU,
@@ -30,38 +17,13 @@ from redshank.infer import (
     open_session,
     top_classes,
 )
-from redshank.reference import Reference, write_reference
 
 CLASSES = ("red", "green", "blue")
 SIDE = 4
 WEIGHT_EC = np.diag([8.0, 8.0, 8.0]).astype(np.float32)
 
-
-def write_graph(path: Path, *, weight_EC: Array = WEIGHT_EC, batch: str | int = "batch") -> None:
-    """embedding = mean colour in [0, 1]; logits = embedding @ weight."""
-    nodes = [
-        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["pixels", "scale"], ["unit"]),
-        helper.make_node("ReduceMean", ["unit", "axes"], ["embedding"], keepdims=0),
-        helper.make_node("MatMul", ["embedding", "weight"], ["logits"]),
-    ]
-    constants = {
-        "scale": np.array(1 / 255, np.float32),
-        "axes": np.array([1, 2]),
-        "weight": weight_EC,
-    }
-    graph = helper.make_graph(
-        nodes,
-        "mean_colour",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, [batch, SIDE, SIDE, 3])],
-        [
-            helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, 3]),
-            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, 3]),
-        ],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    opset = [helper.make_opsetid("", 20)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)
+WriteGraph = Callable[..., None]
+WriteBundle = Callable[..., Path]
 
 
 def images(n: int, seed: int = 0) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -72,48 +34,9 @@ def mean_colour(images_NHW3: Array) -> Array:
     return np.asarray(images_NHW3.mean(axis=(1, 2)) / 255)
 
 
-def write_all(folder: Path, *, temperature: float = 2.0) -> Path:
-    folder.mkdir()
-    write_graph(folder / MODEL_FILE)
-    inputs = images(5, seed=9)
-    embedding = mean_colour(inputs).astype(np.float32)
-    write_golden(folder, Golden(inputs, embedding @ WEIGHT_EC, embedding))
-    distances = np.linalg.norm(mean_colour(images(999, seed=1)) - 0.5, axis=1)
-    reference = Reference(
-        held_out_counts_DCB=np.zeros((1, 3, 19)),
-        validation_counts_DCB=np.zeros((1, 3, 19)),
-        labelled_counts_CCB=np.zeros((3, 3, 19)),
-        embedding_mean_E=np.full(3, 0.5),
-        embedding_projection_EP=np.eye(3),
-        novelty_quantiles_Q=np.quantile(distances, np.linspace(0, 1, 101)),
-    )
-    write_reference(folder / REFERENCE_FILE, reference)
-    names = (MODEL_FILE, GOLDEN_FILE, REFERENCE_FILE)
-    bundle = Bundle(
-        schema=1,
-        bundle_id=folder.name,
-        model="default",
-        created_at="2026-11-22T09:00:00.000Z",
-        input=InputSpec(SIDE, SIDE),
-        classes=CLASSES,
-        source_domains=("meadow",),
-        target_domains=(),
-        temperature=temperature,
-        temperature_fitted_on="validation",
-        abstain_below=0.5,
-        embedding_dim=3,
-        parity=Parity(8, 0.0, 0.0, 0.0, 1.0, 1e-4),
-        domains=(),
-        provenance=Provenance("run", None, "0", "", "2", "1", 20),
-        files={name: sha256_file(folder / name) for name in names},
-    )
-    write_bundle(folder, bundle)
-    return folder
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_all(tmp_path_factory.mktemp("bundles") / "20261122T090000-aaaaaa")
+def folder(tmp_path_factory: pytest.TempPathFactory, write_colour_bundle: WriteBundle) -> Path:
+    return write_colour_bundle(tmp_path_factory.mktemp("bundles") / "20261122T090000-aaaaaa")
 
 
 @pytest.fixture
@@ -171,15 +94,15 @@ def test_self_test_passes_and_returns_the_difference(folder: Path) -> None:
     assert load_model(folder).self_test() < 1e-5
 
 
-def test_self_test_refuses_another_answer(copy: Path) -> None:
-    write_graph(copy / MODEL_FILE, weight_EC=WEIGHT_EC * 1.01)
+def test_self_test_refuses_another_answer(copy: Path, write_colour_graph: WriteGraph) -> None:
+    write_colour_graph(copy / MODEL_FILE, weight_EC=WEIGHT_EC * 1.01)
     model = load_model(copy, verify=False)
     with pytest.raises(IntegrityError, match="golden logits differ by"):
         model.self_test()
 
 
-def test_self_test_refuses_not_a_number(copy: Path) -> None:
-    write_graph(copy / MODEL_FILE, weight_EC=WEIGHT_EC * np.float32(np.nan))
+def test_self_test_refuses_not_a_number(copy: Path, write_colour_graph: WriteGraph) -> None:
+    write_colour_graph(copy / MODEL_FILE, weight_EC=WEIGHT_EC * np.float32(np.nan))
     with pytest.raises(IntegrityError, match="nan"):
         load_model(copy, verify=False).self_test()
 
@@ -193,11 +116,13 @@ def test_a_changed_file_is_refused(copy: Path, name: str) -> None:
         load_model(copy)
 
 
-def test_a_graph_that_is_none_or_does_not_fit_is_refused(copy: Path) -> None:
+def test_a_graph_that_is_none_or_does_not_fit_is_refused(
+    copy: Path, write_colour_graph: WriteGraph
+) -> None:
     (copy / MODEL_FILE).write_bytes(b"no graph")
     with pytest.raises(IntegrityError, match="does not load"):
         load_model(copy, verify=False)
-    write_graph(copy / MODEL_FILE, batch=1)
+    write_colour_graph(copy / MODEL_FILE, batch=1)
     with pytest.raises(IntegrityError, match="free batch axis"):
         load_model(copy, verify=False)
 
@@ -227,8 +152,10 @@ def test_threads_sleep_between_runs(folder: Path) -> None:
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
-def test_temperature_changes_confidence_and_nothing_else(folder: Path, tmp_path: Path) -> None:
-    soft = load_model(write_all(tmp_path / "soft", temperature=5.0)).predict(images(50))
+def test_temperature_changes_confidence_and_nothing_else(
+    folder: Path, tmp_path: Path, write_colour_bundle: WriteBundle
+) -> None:
+    soft = load_model(write_colour_bundle(tmp_path / "soft", temperature=5.0)).predict(images(50))
     sharp = load_model(folder).predict(images(50))
     np.testing.assert_array_equal(soft.class_N, sharp.class_N)
     np.testing.assert_array_equal(soft.logits_NC, sharp.logits_NC)

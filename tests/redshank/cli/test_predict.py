@@ -1,0 +1,63 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from redshank.cli import main
+
+BUNDLE = "20261122T090000-aaaaaa"
+
+
+@pytest.fixture
+def home(
+    tmp_path: Path, write_colour_bundle: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    write_colour_bundle(tmp_path / "bundles" / BUNDLE)
+    for colour in ("red", "blue", "grey"):
+        Image.new("RGB", (9, 7), colour).save(tmp_path / f"{colour}.png")
+    monkeypatch.setenv("REDSHANK_HOME__ROOT", str(tmp_path))
+    return tmp_path
+
+
+def test_one_json_object_a_file(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(home / f"{colour}.png") for colour in ("red", "blue", "grey")]
+    assert main(["predict", BUNDLE, *files, "--json", "--top", "2"]) == 0
+    red, blue, grey = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert (red["class"], red["abstain"], red["version"]) == ("red", False, BUNDLE)
+    assert red["confidence"] == pytest.approx(0.9647, abs=1e-4)  # 1 / (1 + 2 exp(-8 / 2))
+    assert [t["class"] for t in blue["top"]] == ["blue", "red"]
+    assert grey["abstain"]
+    assert grey["confidence"] == pytest.approx(1 / 3, abs=1e-4)
+    assert grey["novelty"] < 0.1 < red["novelty"]
+
+
+def test_bundle_by_folder_and_by_released_name(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(home / "bundles" / BUNDLE), str(home / "red.png")]) == 0
+    assert "red.png  red  0.965" in capsys.readouterr().out
+    main(["models", "publish", BUNDLE])
+    assert main(["predict", "default", str(home / "grey.png")]) == 0
+    assert "(abstain)" in capsys.readouterr().out
+
+
+def test_bad_files_do_not_stop_the_good_ones(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "note.png").write_text("no image")
+    files = [str(home / name) for name in ("note.png", "gone.png", "red.png")]
+    assert main(["predict", BUNDLE, *files, "--json"]) == 1
+    note, gone, red = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert note["error"]["code"] == "invalid_image"
+    assert gone["error"]["code"] == "not_found"
+    assert red["class"] == "red"
+    assert main(["predict", BUNDLE, *files]) == 1
+    assert "note.png: the 8 bytes are not an image" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("home")
+def test_unknown_bundle(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "nothing", "x.png"]) == 1
+    assert "nothing holds no bundle" in capsys.readouterr().err
