@@ -84,6 +84,8 @@ def strong_view(
     """
     x_B3HW = weak_view(images_BHW3, generator, flip=flip)
     size, device = len(x_B3HW), x_B3HW.device
+    if not size:
+        return x_B3HW
     rank_BK = torch.rand(size, len(OPERATIONS), generator=generator, device=device)
     drawn_BK = rank_BK.argsort(dim=1).argsort(dim=1) < operations
     magnitude_BK = 2.0 * torch.rand(drawn_BK.shape, generator=generator, device=device) - 1.0

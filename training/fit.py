@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from redshank.errors import StageError
 from redshank.nn import FixCLRLoss, averaged_copy, effective_decay, update_average
 from redshank.nn.backbones import Backbone, build_backbone
 from redshank.nn.checkpoint import load_tensors, save_tensors
@@ -132,6 +133,11 @@ class _Loop:
                 unlabelled_weight=settings.fixmatch.weight,
                 fixclr_weight=settings.fixclr.weight
                 * ramp(self.step, self.steps, settings.fixclr.ramp_share),
+            )
+        if not torch.isfinite(losses.total):
+            raise StageError(
+                f"the loss is {losses.total.item()} at step {self.step + 1}",
+                hint="Lower training.learning_rate or training.fixclr.weight.",
             )
         self.optimizer.zero_grad()
         losses.total.backward()  # type: ignore[no-untyped-call]
