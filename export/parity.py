@@ -124,7 +124,8 @@ def _row(
     name: str, expected: tuple[Array, Array], found: tuple[Array, Array], temperature: float
 ) -> ParityRow:
     same = expected[0].argmax(axis=1) == found[0].argmax(axis=1)
-    confidence = calibrated(expected[0], temperature) - calibrated(found[0], temperature)
+    with np.errstate(invalid="ignore"):  # an infinite logit becomes NaN, which is refused
+        confidence = calibrated(expected[0], temperature) - calibrated(found[0], temperature)
     return ParityRow(
         name=name,
         images=len(same),
