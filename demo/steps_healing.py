@@ -31,7 +31,7 @@ def heal(turn: Turn, field: Field) -> tuple[Healing, list[Answer]]:
     """
     probes = [upload for stream in field.streams.values() for upload in stream[-PROBED:]]
     with (
-        turn.running("retrain", "loop", "--set", "training.held_out=off"),
+        turn.running("retrain", "--set", "training.held_out=off", "loop"),
         Prober(turn.service, probes, every_s=PROBE_EVERY_S) as prober,
     ):
         healing = follow_healing(turn)
