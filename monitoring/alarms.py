@@ -134,9 +134,8 @@ def _leading_group(detection: Detection) -> str:
 
 def _explained_by_mix(stream: Stream, since: SinceOnset) -> bool:
     """Whether other classes, not worse images, explain the drop beyond the harmless margin."""
-    return since.split is not None and (
-        since.split.cause == "mix" and since.split.look < stream.plan.margin
-    )
+    split = since.split
+    return split is not None and split.mix > 0 and not split.harmful(stream.plan.margin)
 
 
 def _raise(
@@ -148,7 +147,9 @@ def _raise(
     group: str = "confidence",
 ) -> Alarm:
     cause = group
-    if group == "confidence":
+    if group != "novelty" and since.split is not None and since.split.cause == "mix":
+        cause = "mix"
+    elif group == "confidence":
         cause = since.split.cause if since.split is not None else "look"
     digest = hashlib.sha256("\n".join([*stream.key, kind]).encode()).hexdigest()[:8]
     onset_s = since.onset_tick * stream.plan.tick_s

@@ -17,7 +17,9 @@ from redshank.cells import CONFIDENCE_MIDPOINTS, FloatArray, mean_confidence
 
 EM_STEPS = 30
 SMOOTHING = 0.05
-PRIOR_SCENES = 30.0
+PRIOR_SCENES = 5.0
+CERTAIN = 1.64
+"""Standard errors that the drop by look must exceed what is harmless by."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,12 @@ class Split:
 
     mix: float
     look: float
+    error: float = 0.0
+    """Standard error of the whole drop, from the numbers of scenes."""
+
+    def harmful(self, margin: float) -> bool:
+        """Whether the look of the images alone costs more than `margin`, beyond chance."""
+        return self.look - CERTAIN * self.error > margin
 
     @property
     def cause(self) -> str:
@@ -75,7 +83,16 @@ def split_drop(
     now_C = estimate_mix(labelled_CCZ, observed_CZ, then_C)
     mix = float((then_C - now_C) @ confidence_C)
     whole = mean_confidence(reference_CZ) - mean_confidence(observed_CZ)
-    return Split(mix=mix, look=whole - mix)
+    error = float(np.hypot(_standard_error(reference_CZ), _standard_error(observed_CZ)))
+    return Split(mix=mix, look=whole - mix, error=error)
+
+
+def _standard_error(counts_CZ: FloatArray) -> float:
+    """Standard error of the mean confidence of so many scenes."""
+    bins_Z = counts_CZ.sum(axis=0)
+    total = float(bins_Z.sum())
+    deviation_Z = np.asarray(CONFIDENCE_MIDPOINTS) - mean_confidence(counts_CZ)
+    return float(np.sqrt(deviation_Z**2 @ bins_Z / total / max(total, 1.0)))
 
 
 def class_confidence(labelled_CCZ: FloatArray) -> FloatArray:

@@ -2,7 +2,8 @@
 
 An event belongs to the tick of its `received_at`, unless a later tick of the same file was read
 before it; then it counts there. So the ticks are a function of the files' content alone, however
-often the evaluator was stopped in between.
+often the evaluator was stopped in between. An event that is written after its tick was evaluated
+counts in the tick after that one.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ CHUNK = 5000
 class SpoolReader:
     """Reads one file ahead, tick by tick."""
 
-    def __init__(self, path: Path, cursor: Cursor, *, tick_s: float) -> None:
+    def __init__(self, path: Path, cursor: Cursor, *, tick_s: float, first_tick: int) -> None:
         self.path = path
         self.cursor = cursor
-        self._tick_s = tick_s
+        self._tick_s, self._first_tick = tick_s, first_tick
         self._ahead: deque[SpooledEvent] = deque()
 
     def next_tick(self) -> int | None:
@@ -45,14 +46,17 @@ class SpoolReader:
             self._ahead.extend(read_events(self.path, after_seq=self.cursor.seq, limit=CHUNK))
 
     def _tick_of(self, event: Event) -> int:
-        return max(math.floor(event.received_at / self._tick_s), self.cursor.tick)
+        own = math.floor(event.received_at / self._tick_s)
+        return max(own, self.cursor.tick, self._first_tick)
 
 
-def open_readers(folder: Path, cursors: dict[str, Cursor], *, tick_s: float) -> list[SpoolReader]:
-    """A reader for every spool file, each at its cursor."""
+def open_readers(
+    folder: Path, cursors: dict[str, Cursor], *, tick_s: float, last_tick: int
+) -> list[SpoolReader]:
+    """A reader for every spool file, each at its cursor; `last_tick` was evaluated already."""
     start = Cursor(seq=0, tick=0)
     return [
-        SpoolReader(path, cursors.get(path.name, start), tick_s=tick_s)
+        SpoolReader(path, cursors.get(path.name, start), tick_s=tick_s, first_tick=last_tick + 1)
         for path in spool_files(folder)
     ]
 

@@ -88,7 +88,12 @@ class Evaluator:
         open_tick = math.floor((self.clock() - self.around.grace_s) / self.plan.tick_s)
         self._answering.clear()
         self._forget_deleted_spools()
-        readers = open_readers(self.around.spool, self._cursors, tick_s=self.plan.tick_s)
+        readers = open_readers(
+            self.around.spool,
+            self._cursors,
+            tick_s=self.plan.tick_s,
+            last_tick=self.store.last_tick(),
+        )
         while (found := take_tick(readers, before_tick=open_tick)) is not None:
             tick, rows, cursors = found
             try:
@@ -212,7 +217,7 @@ class Evaluator:
             )
             self._rows[alarm.key] = row
             rows.append(row)
-        last = int(self.store.meta("last_tick") or 0)
+        last = self.store.last_tick()
         self.store.commit(TickWrite(tick=last, streams=tuple(rows), alarms=tuple(closed)))
 
     def _answers(self, key: StreamKey) -> bool:

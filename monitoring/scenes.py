@@ -11,7 +11,8 @@ Frames that continue a scene of an earlier tick weigh 0: the scene has been coun
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,9 +33,8 @@ class Frame:
     """16 hex digits, or empty when the image was not hashed."""
 
 
-@dataclass(frozen=True)
-class OpenScene:
-    """A scene that later frames may still continue."""
+class OpenScene(NamedTuple):
+    """A scene that later frames may still continue; one with a sequence id needs no more."""
 
     last_at_s: float
     client: str
@@ -89,9 +89,7 @@ def weigh_frames(
             index = _nearest(frame, recent, found, distance)
             if index == len(found):
                 recent.append(index)
-        if index == len(found):
-            found.append(OpenScene(frame.at_s, frame.client, frame.sequence_id, frame.dhash))
-        found[index] = replace(found[index], last_at_s=frame.at_s, dhash=frame.dhash)
+        found[index : index + 1] = [_opened(frame)]
         members[n] = index
     sizes = np.bincount(members, minlength=len(found)).astype(np.float64)
     weights_N = np.where(members >= len(open_scenes), 1.0, 0.0) / np.maximum(sizes[members], 1.0)
@@ -99,6 +97,13 @@ def weigh_frames(
     kept = [s for s in found if now - s.last_at_s <= (memory_s if s.sequence_id else gap_s)]
     kept.sort(key=lambda scene: scene.last_at_s)
     return Weighted(weights_N, len(found) - len(open_scenes), tuple(kept[-MOST_OPEN_SCENES:]))
+
+
+def _opened(frame: Frame) -> OpenScene:
+    """The scene as its newest frame leaves it."""
+    if frame.sequence_id:
+        return OpenScene(frame.at_s, "", frame.sequence_id, "")
+    return OpenScene(frame.at_s, frame.client, "", frame.dhash)
 
 
 def _nearest(frame: Frame, recent: list[int], found: list[OpenScene], distance: int) -> int:

@@ -179,7 +179,7 @@ class Stream:
             "burn_in": self.burn_in.to_memory(),
             "recent": self.recent.to_memory(),
             "totals": dataclasses.asdict(self.totals),
-            "open_scenes": [list(dataclasses.astuple(s)) for s in self.open_scenes],
+            "open_scenes": [list(scene) for scene in self.open_scenes],
             "last_tick": self.last_tick,
             "last_event_s": self.last_event_s,
             "absolute": self.absolute.detector.state() if self.absolute else None,

@@ -195,11 +195,17 @@ def is_sealed(path: Path) -> bool:
 
 def expire(folder: Path, *, before_s: float) -> tuple[Path, ...]:
     """Delete files whose last change is older than `before_s`; returns them."""
-    old = [path for path in spool_files(folder) if path.stat().st_mtime < before_s]
+    old = [path for path in spool_files(folder) if _changed_s(path) < before_s]
     for path in old:
         for suffix in ("-wal", "-shm", ""):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
     return tuple(old)
+
+
+def _changed_s(path: Path) -> float:
+    """When rows were last added; new ones lie in the WAL until a checkpoint."""
+    files = (path, path.with_name(path.name + "-wal"))
+    return max(file.stat().st_mtime for file in files if file.exists())
 
 
 @contextmanager

@@ -120,6 +120,10 @@ class MonitorStore:
         with db.read(self.engine) as connection:
             return connection.execute(query).scalar_one_or_none()
 
+    def last_tick(self) -> int:
+        """The newest tick that was evaluated, -1 before the first."""
+        return int(self.meta("last_tick") or -1)
+
     def set_meta(self, name: str, value: str) -> None:
         """Write one named value."""
         with db.write(self.engine) as connection:
