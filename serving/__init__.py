@@ -1,0 +1,1 @@
+"""bundle in, predictions and events out: the BentoML service."""

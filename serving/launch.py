@@ -1,0 +1,124 @@
+"""From settings to a running BentoML supervisor: checks that fail early, environment, command."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from redshank.errors import ConfigError, ConflictError, InputError
+from redshank.files import to_json, write_atomic
+from redshank.records import as_dict
+from redshank.registry import Registry
+from redshank.settings import Settings
+
+from .access import load_access
+from .lifecycle import SETTINGS_FILE
+
+SERVICE = "serving.service:RedshankService"
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What to execute."""
+
+    command: tuple[str, ...]
+    environment: dict[str, str]
+
+
+def prepare(settings: Settings, environment: Mapping[str, str]) -> Launch:
+    """Check everything that can be checked before the start, and lay the server's folder out.
+
+    Each server has a BENTOML_HOME of its own: BentoML wipes the metrics folder in it at every
+    start, which would silence another server that is running.
+
+    Raises:
+        ConfigError: tokens or address are wrong.
+        InputError: the model has no release.
+        IntegrityError: its live bundle is damaged.
+        ConflictError: the port is taken.
+    """
+    serving, home = settings.serving, settings.home
+    load_access(serving.tokens_file, serving.host)
+    if serving.workers < 1:
+        raise ConfigError(f"serving.workers is {serving.workers}, expected 1 or more")
+    host = "127.0.0.1" if serving.host == "localhost" else serving.host
+    _check_port(host, serving.port)
+    registry = Registry(home.path("models"), home.path("bundles"))
+    release = registry.read(serving.model)
+    if not registry.bundle_path(release.live).is_dir():
+        raise InputError(
+            f"the live bundle {release.live} of {serving.model} is not in {registry.bundles}",
+            hint="Publish another: redshank models publish BUNDLE",
+        )
+    folder = (home.path("servers") / str(serving.port)).absolute()
+    shutil.rmtree(folder, ignore_errors=True)  # the port is free, so nobody uses it
+    folder.mkdir(parents=True)
+    settings_file = folder / "settings.json"
+    write_atomic(settings_file, to_json(as_dict(_absolute(settings))))
+    return Launch(
+        command=_command(host, serving.port),
+        environment=_environment(settings, environment, folder, settings_file),
+    )
+
+
+def execute(launch: Launch) -> int:
+    """Become the supervisor: same process id, so signals reach it. Does not return."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(launch.command[0], launch.command, launch.environment)
+
+
+def _absolute(settings: Settings) -> Settings:
+    """Workers run in another folder: paths must not depend on it."""
+    home, serving = settings.home, settings.serving
+    tokens_file = str(Path(serving.tokens_file).absolute()) if serving.tokens_file else ""
+    return replace(
+        settings,
+        home=replace(home, root=str(Path(home.root).absolute())),
+        serving=replace(serving, tokens_file=tokens_file),
+    )
+
+
+def _command(host: str, port: int) -> tuple[str, ...]:
+    options = ("--host", host, "--port", str(port), "--working-dir", str(CHECKOUT))
+    return (sys.executable, "-m", "bentoml", "serve", SERVICE, *options)
+
+
+def _environment(
+    settings: Settings, environment: Mapping[str, str], folder: Path, settings_file: Path
+) -> dict[str, str]:
+    serving = settings.serving
+    give_up_s = 60 + 2 * serving.deadline_ms // 1000  # our own deadlines come first
+    service = {"workers": serving.workers, "traffic": {"timeout": give_up_s}}
+    paths = [str(CHECKOUT), environment.get("PYTHONPATH", "")]
+    return {
+        **environment,
+        SETTINGS_FILE: str(settings_file),
+        "BENTOML_HOME": str(folder / "bentoml"),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "BENTOML_CONFIG_OVERRIDES": json.dumps({"services": {"redshank": service}}),
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+    }
+
+
+def _check_port(host: str, port: int) -> None:
+    """Refuse a port that somebody listens on; BentoML would say so on every worker's start."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except socket.gaierror as error:
+        raise ConfigError(f"serving.host {host!r} is no address of this machine") from error
+    except (OSError, OverflowError) as error:
+        raise ConflictError(
+            f"cannot listen on {host}:{port}: {error}",
+            hint="Stop what runs there, or choose another: --set serving.port=3001",
+        ) from error

@@ -1,0 +1,114 @@
+"""The worker's Prometheus series: requests, latency, batches, events, releases.
+
+Under BentoML's supervisor PROMETHEUS_MULTIPROC_DIR is set and every worker writes files there; then
+`/metrics` of any worker shows the sum of all. Alone (tests) the worker's own registry answers.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_IMAGES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """Series of one worker."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "redshank_requests_total",
+            "Answers by route template and HTTP status.",
+            ["route", "status"],
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "redshank_request_seconds",
+            "Time from the first byte read to the answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.predictions = Counter(
+            "redshank_predictions_total",
+            "Images by what became of them; outcome is ok or an error code.",
+            ["model", "version", "domain", "role", "outcome"],
+            registry=registry,
+        )
+        self.batch_images = Histogram(
+            "redshank_batch_images",
+            "Images in one run of the model.",
+            buckets=_IMAGES,
+            registry=registry,
+        )
+        self.events_written = Counter(
+            "redshank_events_written_total", "Events in the spool.", registry=registry
+        )
+        self.events_dropped = Counter(
+            "redshank_events_dropped_total",
+            "Events that never reached the spool, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self.captures = Counter(
+            "redshank_captures_total",
+            "Images offered to the field store: stored, passed_over, behind or failed.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.shadow = Counter(
+            "redshank_shadow_total",
+            "Images that the shadow saw too, by agreement of the class.",
+            ["version", "agrees"],
+            registry=registry,
+        )
+        self.swaps = Counter(
+            "redshank_release_swaps_total", "Releases taken over.", registry=registry
+        )
+        self.release_failures = Counter(
+            "redshank_release_failures_total",
+            "Releases not taken over because a bundle failed.",
+            ["role"],
+            registry=registry,
+        )
+        self.revision = Gauge(
+            "redshank_release_revision",
+            "Lowest revision that a living worker answers with.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+
+    def exposition(self) -> bytes:
+        """The text format, of all workers where there are several."""
+        if MULTIPROCESS not in os.environ:
+            return generate_latest(self.registry)
+        merged = CollectorRegistry()
+        MultiProcessCollector(merged)  # type: ignore[no-untyped-call]  # untyped in prometheus_client
+        return generate_latest(merged)
+
+
+def forget_dead_workers() -> None:
+    """Drop the gauges of workers that were killed; counters stay, they were true."""
+    folder = os.environ.get(MULTIPROCESS)
+    if not folder:
+        return
+    pids = {path.stem.rsplit("_", 1)[1] for path in Path(folder).glob("gauge_live*_*.db")}
+    for pid in pids:
+        if pid.isdigit() and not _is_alive(int(pid)):
+            mark_process_dead(int(pid), folder)  # type: ignore[no-untyped-call]  # untyped
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

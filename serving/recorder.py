@@ -1,0 +1,168 @@
+"""Events and field images leave the worker here, without ever delaying an answer.
+
+`record` puts an event on a bounded queue and returns. One thread offers images to the field store
+and appends events to the spool, in batches. When the disk is full or locked the events wait in
+memory and are tried again with a new file; what no longer fits is dropped and counted by reason.
+`stop` writes everything that is left.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Iterable
+from typing import Protocol
+
+from redshank.errors import RedshankError
+from redshank.events import Event
+from redshank.fieldstore import FieldStore
+
+from .metrics import Metrics
+
+RETRY_S = 1.0
+MOST_EVENTS = 50_000
+MOST_IMAGE_BYTES = 64 * 1024 * 1024
+log = logging.getLogger("redshank.serving")
+
+
+class Spool(Protocol):
+    """What the recorder needs of `redshank.events.EventWriter`."""
+
+    def append(self, events: Iterable[Event]) -> int:
+        """Write a batch or raise sqlite3.Error or OSError."""
+
+    def seal(self) -> None:
+        """Mark the file complete."""
+
+
+class Recorder:
+    """A queue of events with one thread behind it.
+
+    Args:
+        spool: where events go.
+        field: where captured images go; None captures nothing.
+        metrics: the worker's series.
+        flush_s: longest time an event waits in memory while the disk is well.
+        flush_events: so many events are written at once without waiting.
+        most_events: events held in memory at most.
+        most_image_bytes: bytes of images held in memory at most.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        field: FieldStore | None,
+        metrics: Metrics,
+        *,
+        flush_s: float,
+        flush_events: int,
+        most_events: int = MOST_EVENTS,
+        most_image_bytes: int = MOST_IMAGE_BYTES,
+    ) -> None:
+        self._spool, self._field, self._metrics = spool, field, metrics
+        self._flush_s, self._flush_events = flush_s, flush_events
+        self._most_events, self._most_image_bytes = most_events, most_image_bytes
+        self._queue: deque[tuple[Event, bytes | None]] = deque()
+        self._ready: deque[Event] = deque()
+        self._image_bytes = 0
+        self._failing = False
+        self._lock = threading.Lock()
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def record(self, event: Event, image: bytes | None = None) -> None:
+        """Take an event, and the image's bytes where they may be kept; returns at once."""
+        with self._lock:
+            if len(self._queue) + len(self._ready) >= self._most_events:
+                self._drop("spool_error" if self._failing else "queue_full", 1)
+                return
+            if image is not None and self._image_bytes + len(image) > self._most_image_bytes:
+                self._metrics.captures.labels("behind").inc()
+                image = None
+            self._image_bytes += len(image) if image is not None else 0
+            self._queue.append((event, image))
+            enough = len(self._queue) >= self._flush_events
+        if enough:
+            self._wake.set()
+
+    def stop(self) -> None:
+        """Write what is left, seal the spool and end the thread."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait(RETRY_S if self._failing else self._flush_s)
+            self._wake.clear()
+            self._flush()
+        self._flush()
+        if self._ready:
+            self._flush()  # one more try, with a new file
+        self._drop("shutdown", len(self._ready))
+        try:
+            self._spool.seal()
+        except (sqlite3.Error, OSError) as error:
+            log.error("the spool was not sealed: %s", error)
+
+    def _flush(self) -> None:
+        """Move images to the field store, then events to the spool, batch by batch."""
+        while self._queue or self._ready:
+            while self._queue and len(self._ready) < self._flush_events:
+                with self._lock:
+                    event, image = self._queue.popleft()
+                    self._image_bytes -= len(image) if image is not None else 0
+                kept = self._capture(event, image) if image is not None else event
+                self._ready.append(kept)
+            if not self._write():
+                return
+
+    def _write(self) -> bool:
+        batch = list(self._ready)
+        try:
+            self._spool.append(batch)
+        except (sqlite3.Error, OSError) as error:
+            if not self._failing:
+                log.error("events cannot be written, they wait in memory: %s", error)
+            self._failing = True
+            return False
+        if self._failing:
+            log.warning("events are written again")
+        self._failing = False
+        self._ready.clear()
+        self._metrics.events_written.inc(len(batch))
+        return True
+
+    def _capture(self, event: Event, image: bytes) -> Event:
+        if self._field is None:
+            return event
+        try:
+            stored = self._field.add(
+                event.domain,
+                image,
+                sha256=event.image_sha256,
+                received_at=event.received_at,
+                client=event.client,
+                sequence_id=event.sequence_id,
+                dhash=event.dhash,
+                confidence=event.confidence,
+                novelty=event.novelty,
+            )
+        except (OSError, RedshankError) as error:
+            self._metrics.captures.labels("failed").inc()
+            log.warning("an image of %s was not kept: %s", event.domain, error)
+            return event
+        self._metrics.captures.labels("stored" if stored else "passed_over").inc()
+        return dataclasses.replace(event, stored=stored)
+
+    def _drop(self, reason: str, count: int) -> None:
+        if count:
+            self._metrics.events_dropped.labels(reason).inc(count)

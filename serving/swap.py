@@ -1,0 +1,174 @@
+"""The release in memory: every worker polls the pointer, loads beside, and swaps one reference.
+
+A request takes one `Snapshot` and keeps it, so its answer always names the model that gave it. A
+bundle that fails its digests, its golden self-test or its warm-up is not taken: the former release
+goes on answering, the log and `redshank_release_failures_total` say why, and the pointer is tried
+again when it changes, or after `RETRY_S`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from redshank.errors import IntegrityError
+from redshank.events import Role
+from redshank.infer import Model, load_model
+from redshank.registry import Registry, Release
+
+from .identity import unit_interval
+from .metrics import Metrics
+
+RETRY_S = 30.0
+log = logging.getLogger("redshank.serving")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A loaded bundle in its role."""
+
+    model: Model
+    role: Role
+    version: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What answers at one moment."""
+
+    release: Release
+    live: Served
+    canary: Served | None
+    shadow: Served | None
+
+    def choose(self, domain: str, client: str) -> Served:
+        """The canary for its domains and its sticky share of clients, else live."""
+        rule = self.release.canary
+        if self.canary is None or rule is None:
+            return self.live
+        if rule.domains and domain not in rule.domains:
+            return self.live
+        return self.canary if unit_interval(f"{rule.bundle}/{client}") < rule.share else self.live
+
+    @property
+    def served(self) -> tuple[Served, ...]:
+        """All loaded bundles."""
+        return tuple(s for s in (self.live, self.canary, self.shadow) if s is not None)
+
+
+class ReleaseWatcher:
+    """Keeps `snapshot` equal to the release pointer, from a thread of its own."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        model: str,
+        metrics: Metrics,
+        *,
+        poll_s: float,
+        max_batch: int,
+        on_tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._registry, self._model, self._metrics = registry, model, metrics
+        self._poll_s, self._max_batch, self._on_tick = poll_s, max_batch, on_tick
+        self._seen: tuple[int, int] | None = None
+        self._retry_at = 0.0
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="release-watcher", daemon=True)
+        self.snapshot: Snapshot | None = None
+        self.problem = ""
+        """Why the pointer's newest release is not served in full; empty when it is."""
+
+    def start(self) -> None:
+        """Load the release once, then watch it."""
+        self.look()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def wake(self) -> None:
+        """Look at the pointer now, in the watcher's thread, whatever its age."""
+        self._seen = None
+        self._wake.set()
+
+    def look(self) -> None:
+        """Compare the pointer with what is loaded; load and swap when it changed."""
+        try:
+            status = self._registry.release_path(self._model).stat()
+            mark = (status.st_mtime_ns, status.st_ino)
+        except FileNotFoundError:
+            mark = (0, 0)
+        if mark == self._seen and (not self.problem or time.monotonic() < self._retry_at):
+            return
+        self._seen, self._retry_at = mark, time.monotonic() + RETRY_S
+        try:
+            self._take(self._registry.read(self._model))
+        except Exception as error:  # a release must never end the server
+            self._report("live", error)
+
+    def _take(self, release: Release) -> None:
+        loaded = {s.version: s.model for s in self.snapshot.served} if self.snapshot else {}
+        problems: list[str] = []
+        live = Served(self._model_of(release.live, loaded), "live", release.live)
+
+        def extra(bundle: str | None, role: Role) -> Served | None:
+            try:
+                return Served(self._model_of(bundle, loaded), role, bundle) if bundle else None
+            except Exception as error:  # a bad shadow or canary must not hold up the live bundle
+                problems.append(self._report(role, error))
+                return None
+
+        canary = extra(release.canary.bundle if release.canary else None, "canary")
+        shadow = extra(release.shadow, "shadow")
+        self.snapshot = Snapshot(release, live, canary, shadow)
+        self.problem = "; ".join(problems)
+        self._metrics.swaps.inc()
+        self._metrics.revision.set(release.revision)
+        log.info("serving %s revision %d: %s", release.model, release.revision, release.live)
+
+    def _model_of(self, bundle: str, loaded: dict[str, Model]) -> Model:
+        """The loaded model, or a new one after self-test and warm-up."""
+        if bundle in loaded:
+            return loaded[bundle]
+        return prepare_model(self._registry.bundle_path(bundle), max_batch=self._max_batch)
+
+    def _report(self, role: Role, error: Exception) -> str:
+        self.problem = f"{role}: {error}"
+        self._metrics.release_failures.labels(role).inc()
+        log.error("release of %s not taken over, %s", self._model, self.problem)
+        return self.problem
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait(self._poll_s)
+            self._wake.clear()
+            if not self._stop.is_set():
+                self._on_tick()
+                self.look()
+
+
+def prepare_model(folder: Path, *, max_batch: int) -> Model:
+    """Load a bundle that may answer: digests, golden answers, then every size warmed up.
+
+    Raises:
+        RedshankError: the bundle is missing, damaged, or answers other than promised.
+    """
+    model = load_model(folder, threads=1)
+    model.self_test()
+    spec = model.bundle.input
+    for size in {1, max_batch}:
+        blank = np.zeros((size, spec.height, spec.width, spec.channels), dtype=np.uint8)
+        if not np.isfinite(model.predict(blank).probabilities_NC).all():
+            raise IntegrityError(f"bundle {model.bundle.bundle_id} answers a blank image with NaN")
+    return model

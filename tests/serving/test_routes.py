@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from redshank.events import Event, iter_spool
+from redshank.http_api import ERRORS
+from serving.openapi import openapi_document
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "openapi.json"
+StartClient = Callable[..., Any]
+MakeImage = Callable[[int], bytes]
+
+
+def events(home: Any) -> list[Event]:
+    return list(iter_spool(home.settings.home.path("spool")))
+
+
+def error_of(response: Any) -> dict[str, Any]:
+    """The envelope, checked: shape, known code, its status, the request id."""
+    error: dict[str, Any] = response.json()["error"]
+    assert sorted(error) == ["code", "details", "hint", "message", "request_id"]
+    assert ERRORS[error["code"]][0] == response.status_code
+    assert response.headers["x-request-id"] == error["request_id"]
+    return error
+
+
+def bomb_png(side: int) -> bytes:
+    """A PNG of `side` x `side` pixels whose rows are all zero: tiny on the wire."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    rows = zlib.compress(bytes(1000))
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+
+
+def test_one_image_raw_and_as_a_form(start: StartClient, home: Any, image: MakeImage) -> None:
+    client, _ = start()
+    headers = {"X-Domain": "gate-1", "X-Request-ID": "mine-1"}
+    raw = client.post("/v1/predict", content=image(1), headers=headers)
+    form = client.post(
+        "/v1/predict", files={"image": ("a.png", image(2), "image/png")}, data={"domain": "gate-2"}
+    )
+    assert (raw.status_code, form.status_code) == (200, 200)
+    answer = raw.json()
+    assert (answer["class"], answer["domain"], answer["version"]) == ("green", "gate-1", home.one)
+    assert answer["request_id"] == raw.headers["x-request-id"] == "mine-1"
+    assert answer["top"][0]["class"] == "green"
+    assert answer["confidence"] == answer["top"][0]["confidence"]
+    assert answer["abstain"] is (answer["confidence"] < 0.5)
+    assert (form.json()["class"], form.json()["domain"]) == ("blue", "gate-2")
+
+
+def test_an_answer_is_what_the_contract_shows(start: StartClient, image: MakeImage) -> None:
+    client, _ = start()
+    golden = json.loads((GOLDEN.parent / "http_prediction.json").read_bytes())
+    assert list(client.post("/v1/predict", content=image(0)).json()) == list(golden)
+
+
+def test_a_batch_succeeds_in_part(start: StartClient, home: Any, image: MakeImage) -> None:
+    client, worker = start()
+    files = [
+        ("images", ("0.png", image(0), "image/png")),
+        ("images", ("bad.png", b"no image", "image/png")),
+        ("images", ("2.png", image(2), "image/png")),
+    ]
+    response = client.post("/v1/predict/batch", files=files, headers={"X-Domain": "gate-1"})
+    body = response.json()
+    assert response.status_code == 200
+    assert (body["answered"], body["failed"]) == (2, 1)
+    assert [r["status"] for r in body["results"]] == [200, 422, 200]
+    assert [r["filename"] for r in body["results"]] == ["0.png", "bad.png", "2.png"]
+    assert body["results"][1]["error"]["code"] == "invalid_image"
+    assert [body["results"][i]["prediction"]["class"] for i in (0, 2)] == ["red", "blue"]
+    worker.stop()
+    assert sorted(e.outcome for e in events(home)) == ["invalid_image", "ok", "ok"]
+
+
+def hostile() -> Iterator[tuple[str, bytes, str]]:
+    good = io.BytesIO()
+    Image.effect_noise((200, 200), 90).convert("RGB").save(good, "JPEG")
+    gif, tiff = io.BytesIO(), io.BytesIO()
+    Image.new("L", (4, 4)).save(gif, "GIF")
+    Image.new("L", (4, 4)).save(tiff, "TIFF")
+    yield "empty", b"", "bad_request"
+    yield "text", b"hello", "invalid_image"
+    yield "json", b'{"image": 1}', "invalid_image"
+    yield "truncated", good.getvalue()[: len(good.getvalue()) // 2], "invalid_image"
+    yield "header only", good.getvalue()[:20], "invalid_image"
+    yield "torn rows", bomb_png(300), "invalid_image"
+    yield "bomb", bomb_png(13000), "image_too_large"
+    yield "huge bomb", bomb_png(60000), "image_too_large"
+    yield "gif", gif.getvalue(), "unsupported_format"
+    yield "tiff", tiff.getvalue(), "unsupported_format"
+
+
+@pytest.mark.parametrize(("name", "data", "code"), list(hostile()), ids=[h[0] for h in hostile()])
+def test_hostile_bodies_are_refused_by_name(
+    start: StartClient, name: str, data: bytes, code: str
+) -> None:
+    client, _ = start()
+    for kind in ("image/jpeg", "application/json", "text/plain; charset=utf-8", "nonsense"):
+        response = client.post("/v1/predict", content=data, headers={"content-type": kind})
+        assert error_of(response)["code"] == code, (name, kind)
+
+
+@pytest.mark.parametrize(
+    "domain", ["../etc", "a b", "ä", "x" * 65, ".hidden", "a\nb", "-x", "a;drop", "{}"]
+)
+def test_odd_domains_are_refused(start: StartClient, image: MakeImage, domain: str) -> None:
+    client, _ = start()
+    raw = client.post("/v1/predict", content=image(0), headers={"X-Domain": domain.encode("utf-8")})
+    form = client.post(
+        "/v1/predict", files={"image": ("a", image(0), "image/png")}, data={"domain": domain}
+    )
+    assert error_of(raw)["code"] == error_of(form)["code"] == "invalid_domain"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"--x\r\nbroken", "multipart/form-data; boundary=x"),
+        (b"", "multipart/form-data"),
+        (b"--x--\r\n", "multipart/form-data; boundary=x"),
+        (b"{}", "multipart/form-data; boundary=\t"),
+        (b"{}", "multipart/form-data; boundary=" + "x" * 9000),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/predict/batch"])
+def test_broken_forms_are_refused(start: StartClient, body: bytes, kind: str, path: str) -> None:
+    client, _ = start()
+    response = client.post(path, content=body, headers={"content-type": kind})
+    assert error_of(response)["code"] == "bad_request"
+
+
+def test_forms_have_limits(start: StartClient, home: Any, image: MakeImage) -> None:
+    client, _ = start(home.with_serving(max_files=3))
+    files = [("images", (f"{i}.png", image(i), "image/png")) for i in range(4)]
+    assert error_of(client.post("/v1/predict/batch", files=files))["code"] == "bad_request"
+    two = client.post("/v1/predict", files=files[:2])
+    assert "2 files" in error_of(two)["message"]
+    fields = {f"f{i}": "x" for i in range(20)}
+    assert (
+        error_of(client.post("/v1/predict", data=fields, files=files[:1]))["code"] == "bad_request"
+    )
+
+
+def test_bodies_over_the_limit_are_refused_declared_or_streamed(
+    start: StartClient, home: Any
+) -> None:
+    client, _ = start(home.with_serving(max_body_bytes=1000))
+    declared = client.post("/v1/predict", content=b"x" * 1001)
+    streamed = client.post("/v1/predict", content=iter([b"x" * 600, b"x" * 600]))
+    lying = client.post(
+        "/v1/predict", content=iter([b"x" * 5000]), headers={"content-length": "10"}
+    )
+    form = client.post("/v1/predict", files={"image": ("a", b"x" * 2000, "image/png")})
+    for response in (declared, streamed, lying, form):
+        assert error_of(response)["code"] == "body_too_large"
+        assert error_of(response)["details"] == {"limit": 1000}
+    exact = client.post("/v1/predict", content=b"x" * 1000)
+    assert error_of(exact)["code"] == "invalid_image"
+
+
+def test_every_error_has_the_envelope(start: StartClient) -> None:
+    client, _ = start()
+    assert error_of(client.get("/nowhere"))["code"] == "not_found"
+    wrong = client.get("/v1/predict")
+    assert error_of(wrong)["code"] == "method_not_allowed"
+    assert wrong.headers["allow"] == "POST"
+    odd = client.post("/v1/predict", content=b"x", headers={"X-Sequence-Id": "ä".encode()})
+    assert error_of(odd)["code"] == "bad_request"
+    assert len(error_of(client.get("/x", headers={"X-Request-ID": "a b\t"}))["request_id"]) == 24
+
+
+def test_recorder_holds_exactly_what_was_sent(
+    start: StartClient, home: Any, image: MakeImage
+) -> None:
+    client, worker = start(home.with_serving(flush_s=60.0))
+    sent = []
+    for n in range(40):
+        data = b"broken" if n % 10 == 9 else image(n)
+        headers = {"X-Domain": f"gate-{n % 3}", "X-Client-Id": f"c{n}", "X-Sequence-Id": f"s{n}"}
+        answer = client.post("/v1/predict", content=data, headers=headers)
+        sent.append((f"gate-{n % 3}", f"s{n}", answer.json().get("confidence", 0.0)))
+    worker.stop()  # nothing was flushed before: a clean stop loses nothing
+    found = events(home)
+    assert [(e.domain, e.sequence_id, e.confidence) for e in found] == sent
+    assert len({e.event_id for e in found}) == 40
+    assert sorted(e.event_id for e in found) == [e.event_id for e in found]
+    assert len({e.client for e in found}) == 40
+    assert all(len(e.client) == 16 and e.client != f"c{n}" for n, e in enumerate(found))
+    good = [e for e in found if e.outcome == "ok"]
+    assert len(good) == 36
+    for event in good:
+        assert (event.role, event.version, event.model) == ("live", home.one, "default")
+        assert len(event.dhash) == 16
+        assert len(event.image_sha256) == 64
+        assert 0 < event.brightness_mean < 1
+        assert 0 < event.margin <= event.confidence
+        assert 0 <= event.novelty <= 1
+        assert not event.stored
+    bad = [e for e in found if e.outcome != "ok"]
+    assert {(e.outcome, e.class_index, e.confidence) for e in bad} == {("invalid_image", -1, 0.0)}
+
+
+def test_metrics_have_bounded_labels(start: StartClient, home: Any, image: MakeImage) -> None:
+    client, _ = start(home.with_serving(max_domains=2))
+    for n in range(6):
+        client.post("/v1/predict", content=image(n), headers={"X-Domain": f"d{n}"})
+        client.get(f"/random/{n}")
+    text = client.get("/metrics").text
+    lines = [line for line in text.splitlines() if line.startswith("redshank_predictions_total{")]
+    assert sorted(line.split('domain="')[1].split('"')[0] for line in lines) == [
+        "d0",
+        "d1",
+        "other",
+    ]
+    assert 'redshank_requests_total{route="other",status="404"} 6.0' in text
+    assert 'redshank_requests_total{route="/v1/predict",status="200"} 6.0' in text
+    assert "/random" not in text
+
+
+def test_models_tell_what_answers(start: StartClient, home: Any) -> None:
+    client, _ = start()
+    answer = client.get("/v1/models").json()
+    assert (answer["model"], answer["revision"], answer["problem"]) == ("default", 1, "")
+    assert [(b["version"], b["role"]) for b in answer["bundles"]] == [(home.one, "live")]
+    assert answer["bundles"][0]["classes"] == ["red", "green", "blue"]
+
+
+def test_openapi_is_the_golden_one(start: StartClient) -> None:
+    client, _ = start()
+    assert client.get("/openapi.json").json() == json.loads(GOLDEN.read_bytes())
+    assert openapi_document() == json.loads(GOLDEN.read_bytes())
+
+
+def test_probes_while_draining(start: StartClient, image: MakeImage) -> None:
+    client, worker = start()
+    assert [client.get(p).status_code for p in ("/readyz", "/livez", "/healthz")] == [200] * 3
+    worker.draining = True
+    assert [client.get(p).status_code for p in ("/readyz", "/livez", "/metrics")] == [503, 200, 200]
+    refused = client.post("/v1/predict", content=image(0))
+    assert error_of(refused)["code"] == "not_ready"
+    assert refused.headers["connection"] == "close"
+    assert refused.headers["retry-after"] == "1"
