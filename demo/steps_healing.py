@@ -20,6 +20,8 @@ from .uploads import Answer, Prober, Upload
 HEALING_S = 900.0
 SWAP_S = 30.0
 PROBE_EVERY_S = 0.05
+AFTER_SWAP_S = 3.0
+"""Traffic goes on for so long, for the monitor to see the new bundle."""
 PROBED = 60
 """Last pictures of each site that the prober sends again and again."""
 
@@ -38,6 +40,7 @@ def heal(turn: Turn, field: Field) -> tuple[Healing, list[Answer]]:
         note_healing(turn, healing)
         if turn.summary.promoted and healing.challenger is not None:
             wait_for_swap(turn, prober, healing.challenger)
+            time.sleep(AFTER_SWAP_S)
     turn.summary.probes_during_healing = len(prober.answers)
     turn.console.say(f"{len(prober.answers)} requests meanwhile, {prober.failed} failed")
     return healing, prober.answers

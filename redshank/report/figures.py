@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redshank.report.collect import RunStory
+from redshank.run import DomainMetrics
 from redshank.store.monitor_rows import Alarm, Window
 
 Floats = npt.NDArray[np.float64]
@@ -55,20 +56,13 @@ def training_curves(story: RunStory) -> str:
         if known:
             labels.plot(*zip(*known, strict=True), label="correct among the used")
         labels.set(title="pseudo-labels (share)", xlabel="step", ylim=(0, 1.02))
-        labels.legend(loc="lower right")
+        labels.legend(loc="center right")
         return _svg(figure)
 
 
 def accuracy_bars(runs: Sequence[RunStory]) -> str:
-    """Accuracy per domain, one bar a run."""
-    table = {
-        story.folder.name: {
-            metric.domain: metric.accuracy
-            for metric in story.run.metrics
-            if metric.accuracy is not None
-        }
-        for story in runs
-    }
+    """Accuracy per domain, one bar a run; of several splits the test, else the validation."""
+    table = {story.folder.name: held_accuracy(story.run.metrics) for story in runs}
     domains = sorted({domain for row in table.values() for domain in row})
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.5, 2.7), layout="constrained")
@@ -76,6 +70,16 @@ def accuracy_bars(runs: Sequence[RunStory]) -> str:
         _grouped_bars(axes, domains, table)
         axes.set(ylabel="accuracy", ylim=(0, 1.05))
         return _svg(figure)
+
+
+def held_accuracy(metrics: Sequence[DomainMetrics]) -> dict[str, float]:
+    """Accuracy of each domain on the images that training kept furthest away from."""
+    order = ("train", "val", "test")
+    found: dict[str, float] = {}
+    for metric in sorted(metrics, key=lambda metric: order.index(metric.split)):
+        if metric.accuracy is not None:
+            found[metric.domain] = metric.accuracy
+    return found
 
 
 def before_after(values: Mapping[str, float]) -> str:
@@ -139,7 +143,7 @@ def _grouped_bars(
         bars = axes.bar(places, heights, width, label=run)
         axes.bar_label(bars, [f"{h:.0%}" if h == h else "" for h in heights], fontsize=7)
     axes.set_xticks(np.arange(len(domains)), domains)
-    axes.legend(fontsize=7, loc="lower left")
+    axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(table))
 
 
 def _plot_confidence(

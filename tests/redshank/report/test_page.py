@@ -10,9 +10,9 @@ from redshank.cli import main
 from redshank.records import from_dict
 from redshank.registry import Release
 from redshank.report.collect import collect
-from redshank.report.figures import scatter
+from redshank.report.figures import held_accuracy, scatter
 from redshank.report.page import write_report
-from redshank.run import HistoryRow, Run
+from redshank.run import DomainMetrics, HistoryRow, Run
 from redshank.settings import Home
 from redshank.store.control import open_control
 from redshank.store.monitor import TickWrite, open_monitor
@@ -170,3 +170,13 @@ def test_scatter_is_a_png_with_its_title() -> None:
     points = np.random.default_rng(0).normal(size=(30, 2))
     image = scatter(points, ["a", "b", "c"] * 10, "by class")
     assert image.startswith('<img alt="by class" src="data:image/png;base64,iVBOR')
+
+
+def test_accuracy_is_the_test_split_s_where_there_is_one() -> None:
+    rows = [("a", "test", 0.8), ("a", "train", 0.99), ("a", "val", 0.9), ("b", "val", 0.7)]
+    metrics = [
+        DomainMetrics(domain, "source", split, 10, accuracy, None, None, None)
+        for domain, split, accuracy in rows
+    ]
+    metrics.append(DomainMetrics("c", "target", "train", 10, None, None, None, None))
+    assert held_accuracy(metrics) == {"a": 0.8, "b": 0.7}
