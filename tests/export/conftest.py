@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from export.assemble import ExportPlan, export_run
 from redshank.dataset import Item, write_manifest
 from redshank.files import sha256_file
 from redshank.nn.backbones import Backbone, build_backbone
@@ -26,6 +27,15 @@ from redshank.run import (
 CLASSES = ("heron", "plover", "stint")
 DOMAINS = ("coast", "marsh")
 SIZE = 32
+
+PLAN = ExportPlan(
+    model="default",
+    tolerance=1e-4,
+    parity_images=16,
+    reference_images=2000,
+    max_batch=32,
+    abstain_below=0.5,
+)
 
 MakeRun = Callable[..., Path]
 
@@ -123,3 +133,15 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
 def run_dir(make_run: MakeRun) -> Path:
     """One run that nobody changes."""
     return make_run()
+
+
+@pytest.fixture(scope="session")
+def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of that run, which nobody changes either."""
+    return export_run(run_dir, tmp_path_factory.mktemp("home") / "bundles", PLAN)
+
+
+@pytest.fixture(scope="session")
+def plan() -> ExportPlan:
+    """What `exported` was made with."""
+    return PLAN
