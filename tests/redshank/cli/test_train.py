@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from redshank.cli import main
+from redshank.dataset import Item, write_manifest
+from redshank.run import read_run
+
+FAST = [
+    "training.steps=3",
+    "training.held_out=off",
+    "training.width=4",
+    "training.threads=1",
+    "training.device=cpu",
+]
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    items = []
+    for domain in ("north", "south"):
+        for number in range(6):
+            path = f"{domain}-{number}.png"
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(tmp_path / path)
+            items.append(Item(path, domain, "ab"[number % 2] if number < 4 else ""))
+    write_manifest(tmp_path / "data.jsonl", root=".", classes=("a", "b"), items=items)
+    return tmp_path / "data.jsonl"
+
+
+def arguments(manifest: Path, *more: str) -> list[str]:
+    overrides = [text for one in FAST for text in ("--set", one)]
+    return ["train", str(manifest), "--out", str(manifest.parent / "runs"), *overrides, *more]
+
+
+def test_prints_the_folder_and_draws_on_stderr(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(manifest)) == 0
+    captured = capsys.readouterr()
+    folder = Path(captured.out.strip())
+    run = read_run(folder)
+    assert folder.parent == manifest.parent / "runs"
+    assert run.steps == 3
+    assert "train: 100%" in captured.err
+    assert "temperature 1.000 fitted on none" in captured.err
+    assert main(arguments(manifest, "--quiet", "--json", "--parent", str(folder))) == 0
+    captured = capsys.readouterr()
+    child = json.loads(captured.out)
+    assert child["parent"] == run.run_id
+    assert read_run(Path(child["folder"])).run_id == child["run_id"]
+    assert captured.err == ""
+
+
+def test_errors_are_one_line_and_a_hint(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (manifest.parent / "south-2.png").write_bytes(b"no image")
+    assert main(arguments(manifest, "--quiet")) == 1
+    error = capsys.readouterr().err
+    assert "south-2.png: the 8 bytes are not an image" in error
+    assert "redshank data check" in error
+    assert "Traceback" not in error
+    assert not [p for p in (manifest.parent / "runs").iterdir() if not p.name.startswith(".")]
