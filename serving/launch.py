@@ -18,7 +18,7 @@ from redshank.registry import Registry
 from redshank.settings import Settings
 
 from .access import load_access
-from .lifecycle import SETTINGS_FILE
+from .lifecycle import SETTINGS_FILE, SUPERVISOR
 
 SERVICE = "serving.service:RedshankService"
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -72,7 +72,8 @@ def execute(launch: Launch) -> int:
     """Become the supervisor: same process id, so signals reach it. Does not return."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(launch.command[0], launch.command, launch.environment)
+    environment = {**launch.environment, SUPERVISOR: str(os.getpid())}
+    os.execve(launch.command[0], launch.command, environment)
 
 
 def _absolute(settings: Settings) -> Settings:

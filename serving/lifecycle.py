@@ -29,6 +29,8 @@ from .worker import Slot, Worker
 
 SETTINGS_FILE = "REDSHANK_SERVE_SETTINGS"
 """Environment variable that names the resolved settings, as `redshank serve` wrote them."""
+SUPERVISOR = "REDSHANK_SERVE_SUPERVISOR"
+"""Environment variable with the process id of the supervisor."""
 ORPHAN_POLL_S = 1.0
 log = logging.getLogger("redshank.serving")
 
@@ -60,7 +62,7 @@ def worker_lifespan(
         slot.worker = worker
         if threading.current_thread() is threading.main_thread():
             drain_on_sigterm(worker, asyncio.get_running_loop())
-            _end_with_parent(os.getppid())
+            _end_with_supervisor(int(os.environ.get(SUPERVISOR, os.getppid())))
         try:
             yield
         finally:
@@ -97,13 +99,13 @@ def drain_on_sigterm(worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
     signal.signal(signal.SIGTERM, drain)
 
 
-def _end_with_parent(parent: int) -> None:
+def _end_with_supervisor(supervisor: int) -> None:
     """End this worker when its supervisor was killed: an orphan would hold the port."""
     stop = threading.Event()
 
     def watch() -> None:
         while not stop.wait(ORPHAN_POLL_S):
-            if os.getppid() != parent:
+            if os.getppid() != supervisor:
                 log.warning("the supervisor is gone, this worker ends")
                 os.kill(os.getpid(), signal.SIGTERM)
                 return

@@ -107,7 +107,7 @@ class Recorder:
         self._flush()
         if self._ready:
             self._flush()  # one more try, with a new file
-        self._drop("shutdown", len(self._ready))
+        self._drop("shutdown", len(self._ready) + len(self._queue))
         try:
             self._spool.seal()
         except (sqlite3.Error, OSError) as error:

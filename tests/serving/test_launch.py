@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redshank.errors import ConfigError, ConflictError, InputError
+from serving.launch import prepare
+from serving.lifecycle import SETTINGS_FILE
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_each_server_has_a_home_of_its_own(home: Any) -> None:
+    first = prepare(home.with_serving(port=free_port()), {"PATH": "/bin"})
+    second = prepare(home.with_serving(port=free_port(), workers=3), {})
+    assert first.environment["BENTOML_HOME"] != second.environment["BENTOML_HOME"]
+    assert first.environment["PATH"] == "/bin"
+    assert first.environment["BENTOML_DO_NOT_TRACK"] == "True"
+    overrides = json.loads(second.environment["BENTOML_CONFIG_OVERRIDES"])
+    assert overrides["services"]["redshank"]["workers"] == 3
+    assert Path(first.environment[SETTINGS_FILE]).is_file()
+    assert first.command[1:4] == ("-m", "bentoml", "serve")
+
+
+def test_a_port_in_use_is_one_clear_error(home: Any) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(ConflictError, match=r"cannot listen on 127\.0\.0\.1") as error:
+            prepare(home.with_serving(port=other.getsockname()[1]), {})
+    assert "serving.port" in error.value.hint
+
+
+def test_what_cannot_work_is_said_before_the_start(home: Any) -> None:
+    port = free_port()
+    with pytest.raises(InputError, match="has no release") as error:
+        prepare(home.with_serving(port=port, model="birds"), {})
+    assert "redshank models publish" in error.value.hint
+    with pytest.raises(ConfigError, match="anybody could ask"):
+        prepare(home.with_serving(port=port, host="0.0.0.0"), {})
+    with pytest.raises(ConfigError, match="workers is 0"):
+        prepare(home.with_serving(port=port, workers=0), {})
+    with pytest.raises(ConfigError, match="no address"):
+        prepare(home.with_serving(port=port, host="::zz", tokens_file=_tokens(home)), {})
+    with pytest.raises(ConflictError, match="cannot listen"):
+        prepare(home.with_serving(port=70_000), {})
+    shutil.rmtree(home.registry.bundle_path(home.one))
+    with pytest.raises(InputError, match="is not in"):
+        prepare(home.with_serving(port=port), {})
+
+
+def _tokens(home: Any) -> str:
+    path = home.settings.home.path("tokens.json")
+    path.write_text("{}")
+    return str(path)
+
+
+def test_the_command_says_it_in_one_line_without_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "redshank", "serve", "--set", f"home.root={tmp_path}"]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "has no release" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_serving_never_loads_the_training_stack() -> None:
+    program = (
+        "import sys, serving.service\n"
+        "loaded = {name.partition('.')[0] for name in sys.modules}\n"
+        "assert not loaded & {'torch', 'torchvision', 'onnx', 'sqlalchemy'}, loaded\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, check=True)

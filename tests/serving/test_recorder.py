@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from redshank.events import Event, EventWriter, is_sealed, iter_spool, spool_files
+from redshank.fieldstore import FieldStore
+from serving.metrics import Metrics
+from serving.recorder import Recorder
+
+MakeImage = Callable[[int], bytes]
+EVENT = Event(
+    schema=1,
+    event_id="e",
+    received_at=1.0,
+    domain="gate-1",
+    model="default",
+    version="b",
+    role="live",
+    outcome="ok",
+    class_index=0,
+    confidence=0.9,
+    margin=0.5,
+    novelty=0.1,
+    dhash="0" * 16,
+    brightness_mean=0.5,
+    brightness_spread=0.1,
+    sequence_id="",
+    client="c",
+    latency_ms=1.0,
+    image_sha256="",
+    stored=False,
+)
+
+
+def event(number: int) -> Event:
+    return dataclasses.replace(EVENT, event_id=f"{number:06d}", sequence_id=f"s{number}")
+
+
+class Disk:
+    """A spool on a disk that can be full."""
+
+    def __init__(self, folder: Path) -> None:
+        self.writer = EventWriter(folder, "w1")
+        self.full = False
+        self.blocked = threading.Event()
+        self.blocked.set()
+        self.failures = 0
+
+    def append(self, events: Iterable[Event]) -> int:
+        self.blocked.wait()
+        if self.full:
+            self.failures += 1
+            raise sqlite3.OperationalError("database or disk is full")
+        return self.writer.append(events)
+
+    def seal(self) -> None:
+        self.writer.seal()
+
+
+def recorder(disk: Any, metrics: Metrics, **changes: Any) -> Recorder:
+    options: dict[str, Any] = {"field": None, "flush_s": 0.01, "flush_events": 10, **changes}
+    field = options.pop("field")
+    made = Recorder(disk, field, metrics, **options)
+    made.start()
+    return made
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float:
+    return metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def test_everything_is_written_in_order_and_sealed(tmp_path: Path) -> None:
+    metrics = Metrics()
+    made = recorder(EventWriter(tmp_path, "w1"), metrics)
+    for number in range(257):
+        made.record(event(number))
+    made.stop()
+    assert [e.event_id for e in iter_spool(tmp_path)] == [f"{n:06d}" for n in range(257)]
+    assert all(is_sealed(path) for path in spool_files(tmp_path))
+    assert value(metrics, "redshank_events_written_total") == 257
+
+
+def test_a_full_disk_delays_and_then_loses_nothing(tmp_path: Path) -> None:
+    metrics, disk = Metrics(), Disk(tmp_path)
+    disk.full = True
+    made = recorder(disk, metrics)
+    for number in range(25):
+        made.record(event(number))
+    while disk.failures < 2:
+        time.sleep(0.01)
+    disk.full = False
+    made.stop()
+    assert [e.event_id for e in iter_spool(tmp_path)] == [f"{n:06d}" for n in range(25)]
+    assert value(metrics, "redshank_events_dropped_total", reason="spool_error") == 0
+
+
+def test_memory_is_bounded_while_the_disk_is_full(tmp_path: Path) -> None:
+    metrics, disk = Metrics(), Disk(tmp_path)
+    disk.full = True
+    made = recorder(disk, metrics, most_events=30)
+    made.record(event(0))
+    while not disk.failures:
+        time.sleep(0.01)
+    for number in range(1, 100):
+        made.record(event(number))
+    made.stop()
+    dropped = sum(
+        value(metrics, "redshank_events_dropped_total", reason=reason)
+        for reason in ("spool_error", "queue_full")
+    )
+    lost_at_the_end = value(metrics, "redshank_events_dropped_total", reason="shutdown")
+    assert (dropped, lost_at_the_end) == (70, 30)
+    assert list(iter_spool(tmp_path)) == []
+
+
+def test_a_slow_disk_never_blocks_the_caller(tmp_path: Path) -> None:
+    metrics, disk = Metrics(), Disk(tmp_path)
+    disk.blocked.clear()
+    made = recorder(disk, metrics, most_events=50)
+    for number in range(200):
+        made.record(event(number))  # returns although the writer hangs
+    disk.blocked.set()
+    made.stop()
+    written = value(metrics, "redshank_events_written_total")
+    dropped = value(metrics, "redshank_events_dropped_total", reason="queue_full")
+    assert written + dropped == 200
+    assert dropped >= 100
+
+
+def test_captured_images_are_marked_in_their_events(tmp_path: Path, image: MakeImage) -> None:
+    metrics, store = Metrics(), FieldStore(tmp_path / "field")
+    made = recorder(EventWriter(tmp_path / "spool", "w1"), metrics, field=store)
+    for number in (1, 2, 2):
+        data = image(number)
+        digest = hashlib.sha256(data).hexdigest()
+        made.record(dataclasses.replace(event(number), image_sha256=digest), data)
+    bad = b"no image"
+    made.record(dataclasses.replace(event(3), image_sha256=hashlib.sha256(bad).hexdigest()), bad)
+    made.record(event(4))
+    made.stop()
+    assert [e.stored for e in iter_spool(tmp_path / "spool")] == [True, True, False, False, False]
+    assert len(store.images("gate-1")) == 2
+    for outcome, count in (("stored", 2), ("passed_over", 1), ("failed", 1)):
+        assert value(metrics, "redshank_captures_total", outcome=outcome) == count
+
+
+def test_images_in_memory_are_bounded_in_bytes(tmp_path: Path) -> None:
+    metrics, disk = Metrics(), Disk(tmp_path)
+    disk.blocked.clear()
+    made = recorder(disk, metrics, most_image_bytes=1000, flush_s=60.0, flush_events=1000)
+    for number in range(5):
+        made.record(event(number), b"x" * 400)
+    disk.blocked.set()
+    made.stop()
+    assert value(metrics, "redshank_captures_total", outcome="behind") == 3
+    assert value(metrics, "redshank_events_written_total") == 5
