@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import dataclasses
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from monitoring.board import Board
+from monitoring.collector import BoardCollector, shown_rows
+from monitoring.endpoint import serve_board
+from redshank.errors import ConflictError
+from redshank.settings import MonitoringSettings
+from tests.monitoring.field import START, Site, Station, write_spool, write_test_bundle
+
+SETTINGS = MonitoringSettings(tick_s=1.0, silent_after_s=1000.0)
+TICKS = 60
+
+
+@pytest.fixture(scope="module")
+def station(tmp_path_factory: pytest.TempPathFactory) -> Station:
+    root = tmp_path_factory.mktemp("station")
+    write_test_bundle(root / "bundles", held_out=True)
+    sites = [Site("home"), Site("fog<script>", 30, spread=0.3)]
+    write_spool(root / "spool", sites, TICKS)
+    return Station(root, now_s=START + TICKS)
+
+
+@pytest.fixture(scope="module")
+def board(station: Station) -> Board:
+    evaluator = station.evaluator()
+    board = Board(SETTINGS, lambda: station.now_s)
+    board.publish(evaluator, evaluator.pass_once())
+    return board
+
+
+@pytest.fixture
+def address(board: Board) -> Iterator[str]:
+    with serve_board(board, "127.0.0.1", 0) as address:
+        yield address
+
+
+def get(url: str) -> tuple[int, str]:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def samples(board: Board) -> dict[tuple[str, ...], float]:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(BoardCollector(board))
+    return {
+        (s.name, *(f"{k}={v}" for k, v in sorted(s.labels.items()) if k != "model")): s.value
+        for family in registry.collect()
+        for s in family.samples
+    }
+
+
+def test_metrics_are_parsed_and_agree_with_the_events(address: str, board: Board) -> None:
+    status, text = get(f"{address}/metrics")
+    assert status == 200
+    names = {family.name for family in text_string_to_metric_families(text)}
+    assert all(name.startswith("redshank_") for name in names)
+    found = samples(board)
+    home = ("domain=home", "version=b1")
+    assert found["redshank_domain_images_total", *home] == 10 * TICKS
+    assert found["redshank_domain_state", "domain=home", "state=healthy", "version=b1"] == 1
+    assert found["redshank_domain_state", "domain=home", "state=degraded", "version=b1"] == 0
+    degraded = ("domain=fog<script>", "state=degraded", "version=b1")
+    assert found["redshank_domain_state", *degraded] == 1
+    by_class = [
+        v for k, v in found.items() if k[0] == "redshank_predictions_total" and home[0] in k
+    ]
+    assert sum(by_class) == pytest.approx(10 * TICKS)
+
+
+def test_the_histogram_is_cumulative_and_ends_with_everything(board: Board) -> None:
+    rows = {k: v for k, v in samples(board).items() if k[0].startswith("redshank_prediction_conf")}
+    home = {k: v for k, v in rows.items() if "domain=home" in k}
+    buckets = [v for k, v in home.items() if k[0].endswith("_bucket")]
+    assert buckets == sorted(buckets)
+    total = home["redshank_prediction_confidence_ratio_count", "domain=home", "version=b1"]
+    assert buckets[-1] == total == pytest.approx(10 * TICKS)
+    mean = home["redshank_prediction_confidence_ratio_sum", "domain=home", "version=b1"] / total
+    assert mean == pytest.approx(0.94, abs=0.02)
+
+
+def test_evidence_and_threshold_are_shown_for_both_references(board: Board) -> None:
+    found = samples(board)
+    fog = ("domain=fog<script>",)
+    evidence = found["redshank_drift_evidence_log10", *fog, "kind=degraded",
+                     "reference=relative", "version=b1"]  # fmt: skip
+    limit = found["redshank_drift_threshold_log10", *fog, "reference=relative", "version=b1"]
+    assert evidence > limit
+    assert ("redshank_drift_threshold_log10", *fog, "reference=absolute", "version=b1") in found
+    assert any(k[0] == "redshank_drift_alarm" and "kind=degraded" in k for k in found)
+
+
+def test_cardinality_is_bounded_and_alarmed_domains_come_first(board: Board) -> None:
+    few = dataclasses.replace(SETTINGS, max_domains=1)
+    assert [r.key.domain for r in shown_rows(board.picture, 1)] == ["fog<script>"]
+    small = Board(few, board.clock)
+    small.picture = board.picture
+    assert not any("domain=home" in key for key in samples(small))
+
+
+def test_page_lists_the_worst_first_and_escapes_names(address: str) -> None:
+    status, page = get(f"{address}/")
+    assert status == 200
+    assert "<script>" not in page
+    assert page.index("fog&lt;script&gt;") < page.index(">home<")
+    assert "Mean confidence went from" in page
+
+
+def test_a_domain_without_events_is_silent(board: Board, station: Station) -> None:
+    later = Board(SETTINGS, lambda: station.now_s + 5000)
+    later.picture = board.picture
+    states = {row.key.domain: later.state(row)[0] for row in later.picture.rows}
+    assert set(states.values()) == {"silent"}
+
+
+def test_other_paths_and_health(address: str) -> None:
+    assert get(f"{address}/healthz") == (200, "ok\n")
+    assert get(f"{address}/nothing")[0] == 404
+
+
+def test_a_taken_port_is_a_clear_error(board: Board, address: str) -> None:
+    port = int(address.rsplit(":", 1)[1])
+    with (
+        pytest.raises(ConflictError, match=f"cannot listen on 127.0.0.1:{port}"),
+        serve_board(board, "127.0.0.1", port),
+    ):
+        pass
+
+
+def test_an_empty_board_has_a_page_and_metrics(tmp_path: Path) -> None:
+    board = Board(SETTINGS, lambda: START)
+    with serve_board(board, "127.0.0.1", 0) as address:
+        assert "0 under watch" in get(f"{address}/")[1]
+        assert "redshank_monitor_domains 0.0" in get(f"{address}/metrics")[1]
+    assert not list(tmp_path.iterdir())
