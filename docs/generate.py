@@ -5,21 +5,20 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
-import contextlib
 import dataclasses
 import inspect
-import io
 import os
 import sys
 import textwrap
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 from redshank import bundle, dataset, events, healing, http_api, registry, run, settings, trigger
-from redshank.cli import VERBS, main
+from redshank.cli import build_parser
 
 DOCS = Path(__file__).resolve().parent
 GOLDEN = DOCS.parent / "tests" / "golden"
@@ -37,20 +36,17 @@ CONTRACTS: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
 
 
 def cli_page() -> str:
-    """The command's own `--help`, verb by verb."""
-    parts = [HEAD, "# The command\n"]
-    for arguments in ([], *([verb] for verb in VERBS)):
-        title = " ".join(["redshank", *arguments])
-        parts.append(f"\n## {title}\n\n```text\n{_help(arguments)}```\n")
-    return "".join(parts)
-
-
-def _help(arguments: list[str]) -> str:
+    """The command's own `--help`, verb by verb, action by action."""
     os.environ["COLUMNS"] = "100"
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
-        main([*arguments, "--help"])
-    return output.getvalue()
+    return "".join([HEAD, "# The command\n", *_help(build_parser())])
+
+
+def _help(parser: argparse.ArgumentParser) -> Iterator[str]:
+    yield f"\n## {parser.prog}\n\n```text\n{parser.format_help()}```\n"
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from _help(inner)
 
 
 def settings_page() -> str:

@@ -73,7 +73,7 @@ def _photos(folder: Path) -> None:
     """Two small domains of two classes, and one unlabelled site."""
     rng = np.random.default_rng(0)
     for domain, colour in (("yard", (200, 60, 60)), ("gate", (60, 60, 200)), ("north", (9, 99, 9))):
-        for number in range(24):
+        for number in range(64):
             image = Image.fromarray(rng.integers(0, 60, (40, 40, 3), dtype=np.uint8))
             shape = ("round", "square")[number % 2]
             draw = ImageDraw.Draw(image)
@@ -113,5 +113,5 @@ def test_readme_goes_from_a_folder_of_images_to_predictions(tmp_path: Path) -> N
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 48
+    assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 128
     assert (tmp_path / "var" / "models" / "default" / "release.json").is_file()

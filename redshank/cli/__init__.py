@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import json
 import os
 import sys
@@ -36,7 +35,7 @@ VERBS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status: 0 done, 1 failed, 2 usage, 3 found something."""
     try:
-        options = _parser().parse_args(arguments)
+        options = build_parser().parse_args(arguments)
         settings = load_settings(options.config, overrides=options.set)
         return int(options.run(options, settings))
     except RedshankError as error:
@@ -62,7 +61,8 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
     parser = argparse.ArgumentParser(
         prog="redshank",
         description="Train, export, serve and watch image classifiers that must hold in fields "
@@ -80,8 +80,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, summary in VERBS.items():
-        if importlib.util.find_spec(f"redshank.cli.{verb}") is None:
-            continue
         module = importlib.import_module(f"redshank.cli.{verb}")
         one = verbs.add_parser(verb, help=summary, description=module.__doc__, parents=[common])
         module.add_arguments(one)
@@ -106,4 +104,4 @@ def _missing(error: ModuleNotFoundError) -> MissingPartError:
 Options = argparse.Namespace
 """What a verb's `run(options, settings)` gets; `settings` is a `Settings`."""
 
-__all__ = ["VERBS", "Options", "Settings", "main", "print_json"]
+__all__ = ["VERBS", "Options", "Settings", "build_parser", "main", "print_json"]
