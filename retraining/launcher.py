@@ -20,7 +20,7 @@ from typing import Literal
 
 from redshank.errors import StageError
 
-POLL_S = 0.1
+POLL_S = 0.05
 KILL_AFTER_S = 10.0
 """A stage that was asked to end gets so long to write its checkpoint."""
 TAIL_BYTES = 2000
@@ -49,7 +49,7 @@ def run_stage(
         command: program and arguments.
         log: both output streams are appended here; `<log>.lock` guards the stage.
         timeout_s: longest time it may take.
-        stop: asked ten times a second; True ends the stage early.
+        stop: asked many times a second; True ends the stage early.
 
     Raises:
         StageError: the program cannot be started, or a stage left over will not end.

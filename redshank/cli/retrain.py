@@ -85,7 +85,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
 def _loop(place: Workplace, *, once: bool) -> int:
     from retraining.loop import run_loop
 
-    worked = run_loop(place, holder=_holder(), once=once, stop=_stop_on_signals().is_set)
+    worked = run_loop(place, holder=_holder(), once=once, stop=stop_on_signals().is_set)
     if not worked:
         _say("another loop holds the lease; nothing was done")
     return 0
@@ -94,7 +94,7 @@ def _loop(place: Workplace, *, once: bool) -> int:
 def _run_one(place: Workplace, trigger_id: str) -> int:
     from retraining.loop import run_trigger
 
-    healing = run_trigger(place, trigger_id, holder=_holder(), stop=_stop_on_signals().is_set)
+    healing = run_trigger(place, trigger_id, holder=_holder(), stop=stop_on_signals().is_set)
     if healing is None:
         raise ConflictError(
             "another loop holds the lease",
@@ -211,7 +211,7 @@ def _workplace(options: argparse.Namespace, settings: Settings, store: ControlSt
     )
 
 
-def _stop_on_signals() -> threading.Event:
+def stop_on_signals() -> threading.Event:
     """Set by SIGTERM or SIGINT; the loop then ends its stage and keeps the healing resumable."""
     stop = threading.Event()
 
