@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from redshank.cells import NUM_CONFIDENCE_BINS, cell_counts
 from redshank.errors import InputError
-from redshank.infer import calibrated
+from redshank.infer import calibrated, direction
 from redshank.reference import Reference
 from redshank.run import HeldOut
 
@@ -83,7 +83,7 @@ def build_reference(
 def novelty_arrays(
     embedding_NE: Array, scene_N: Array, *, seed: int = 0
 ) -> tuple[Array, Array, Array]:
-    """Mean, whitening projection [E, E] and distance quantiles of source embeddings.
+    """Mean, whitening projection [E, E] and distance quantiles of source embedding directions.
 
     Whitening is fitted on one half of the scenes; the quantiles are distances of the other half,
     which it never saw. So the rank of a fresh source image is uniform on [0, 1]; ranks of the
@@ -106,9 +106,9 @@ def novelty_arrays(
         )
     fitting_S = np.random.default_rng(seed).permutation(len(scenes)) < len(scenes) // 2
     fitting_N = fitting_S[inverse_N]
-    mean_E, projection_EE = whitening(embedding_NE[fitting_N])
-    ranked = embedding_NE[~fitting_N].astype(np.float64) - mean_E
-    distance_N = np.linalg.norm(ranked @ projection_EE, axis=1)
+    unit_NE = direction(embedding_NE)
+    mean_E, projection_EE = whitening(unit_NE[fitting_N])
+    distance_N = np.linalg.norm((unit_NE[~fitting_N] - mean_E) @ projection_EE, axis=1)
     return mean_E, projection_EE, np.quantile(distance_N, np.linspace(0, 1, NUM_QUANTILES))
 
 

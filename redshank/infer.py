@@ -215,10 +215,22 @@ def calibrated(logits_NC: Array, temperature: float) -> Array:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
+def direction(embedding_NE: Array) -> Array:
+    """Embeddings scaled to length 1, float64; a zero stays zero.
+
+    Novelty looks at directions: lengths shrink on images the network is unsure of, so that a far
+    domain would lie nearer to the mean than the source images do (Mueller and Hein 2025,
+    "Mahalanobis++").
+    """
+    x_NE = np.asarray(embedding_NE, dtype=np.float64)
+    length_N1 = np.linalg.norm(x_NE, axis=1, keepdims=True)
+    return np.asarray(x_NE / np.maximum(length_N1, np.finfo(np.float64).tiny))
+
+
 def novelty_distance(reference: Reference, embedding_NE: Array) -> Array:
-    """|(e - mean) @ projection|, float64 [N]: the Mahalanobis distance to the source images."""
-    centred = np.asarray(embedding_NE, dtype=np.float64) - reference.embedding_mean_E
-    return np.asarray(np.linalg.norm(centred @ reference.embedding_projection_EP, axis=1))
+    """|(e / |e| - mean) @ projection|, float64 [N]: a Mahalanobis distance of directions."""
+    centred_NE = direction(embedding_NE) - reference.embedding_mean_E
+    return np.asarray(np.linalg.norm(centred_NE @ reference.embedding_projection_EP, axis=1))
 
 
 def novelty_rank(reference: Reference, embedding_NE: Array) -> Array:

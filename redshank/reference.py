@@ -30,8 +30,9 @@ class Reference:
     """[true class, predicted class, bin] of labelled held-out (else validation) images: the
     likelihood table of the class-mix split."""
     embedding_mean_E: Floats
+    """Mean of source embeddings, each scaled to length 1 first."""
     embedding_projection_EP: Floats
-    """Whitening projection: novelty distance of an embedding e is |(e - mean) @ projection|."""
+    """Whitening projection: the novelty distance of e is |(e / |e| - mean) @ projection|."""
     novelty_quantiles_Q: Floats
     """Distances at equally spaced quantiles 0..1 of validation images; the novelty *rank* of a new
     image is the share of them that lies below its distance."""

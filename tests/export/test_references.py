@@ -10,7 +10,7 @@ from export.references import (
     whitening,
 )
 from redshank.errors import InputError
-from redshank.infer import novelty_rank
+from redshank.infer import direction, novelty_rank
 from redshank.reference import Reference
 
 Floats = npt.NDArray[np.float64]
@@ -57,9 +57,9 @@ def test_ranks_of_fresh_source_images_are_uniform() -> None:
 
 def test_ranking_the_fitting_images_would_not_be_honest() -> None:
     x, fresh = embeddings(60, seed=1), embeddings(4000, seed=2)
-    mean_E, projection_EE = whitening(x)
-    same = np.linalg.norm((x - mean_E) @ projection_EE, axis=1)
-    naive = np.linalg.norm((fresh - mean_E) @ projection_EE, axis=1)
+    mean_E, projection_EE = whitening(direction(x))
+    same = np.linalg.norm((direction(x) - mean_E) @ projection_EE, axis=1)
+    naive = np.linalg.norm((direction(fresh) - mean_E) @ projection_EE, axis=1)
     assert (naive[:, None] > same).mean() > 0.6
     honest = [
         novelty_rank(reference_of(embeddings(60, seed=s), own_scene(60)), fresh).mean()

@@ -91,12 +91,16 @@ def write_all(folder: Path, *, temperature: float = 2.0) -> Path:
     inputs = images(5, seed=9)
     embedding = mean_colour(inputs).astype(np.float32)
     write_golden(folder, Golden(inputs, embedding @ WEIGHT_EC, embedding))
-    distances = np.linalg.norm(mean_colour(images(999, seed=1)) - 0.5, axis=1)
+    colours = mean_colour(images(999, seed=1))
+    grey = np.full(3, 3**-0.5)
+    distances = np.linalg.norm(
+        colours / np.linalg.norm(colours, axis=1, keepdims=True) - grey, axis=1
+    )
     reference = Reference(
         held_out_counts_DCB=np.zeros((1, 3, 19)),
         validation_counts_DCB=np.zeros((1, 3, 19)),
         labelled_counts_CCB=np.zeros((3, 3, 19)),
-        embedding_mean_E=np.full(3, 0.5),
+        embedding_mean_E=grey,
         embedding_projection_EP=np.eye(3),
         novelty_quantiles_Q=np.quantile(distances, np.linspace(0, 1, 101)),
     )

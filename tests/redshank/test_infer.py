@@ -71,10 +71,18 @@ def test_novelty_is_a_uniform_rank_on_fresh_images_of_the_same_kind(folder: Path
     rank = np.sort(model.predict(images(2000, seed=2)).novelty_N)
     gap = np.abs(rank - (np.arange(2000) + 0.5) / 2000).max()
     assert gap < 1.63 / np.sqrt(2000) + 1.63 / np.sqrt(999)  # two Kolmogorov bounds at 1 %
-    black = model.predict(np.zeros((1, SIDE, SIDE, 3), np.uint8))
-    assert black.novelty_N.tolist() == [1.0]
-    centre = np.full((1, 3), 0.5)
-    assert novelty_rank(model.reference, centre).tolist() == [0.0]
+    shades = np.zeros((3, SIDE, SIDE, 3), np.uint8)
+    shades[0, ..., 0] = 255  # red: no mean of noise is so far from grey
+    shades[1] = 200  # grey: the mean direction itself
+    assert model.predict(shades).novelty_N.tolist() == [1.0, 0.0, 1.0]  # black has no direction
+
+
+def test_novelty_is_the_same_for_a_dimmer_copy(folder: Path) -> None:
+    model = load_model(folder)
+    embedding = np.random.default_rng(3).uniform(size=(20, 3))
+    np.testing.assert_allclose(
+        novelty_rank(model.reference, embedding), novelty_rank(model.reference, embedding * 0.1)
+    )
 
 
 def test_calibration_keeps_order_and_survives_large_logits() -> None:
