@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from monitoring.scores import NUM_BETS, NUM_BINS, build_null, lower_bound
+from redshank.cells import NUM_CONFIDENCE_BINS, FloatArray
+from tests.monitoring.streams import HEALTHY, draw
+
+
+def confidence_only(*bins: tuple[int, float]) -> FloatArray:
+    counts = np.zeros(NUM_BINS)
+    for index, count in bins:
+        counts[index] = count
+    return counts
+
+
+def test_bounds_lie_below_the_means_and_bets_follow_them() -> None:
+    null = build_null(HEALTHY * 1000, scenes=1000, delta=0.01)
+    assert null is not None
+    assert set(null.groups) == {"confidence", "shape", "novelty"}
+    assert ((null.bounds > 0) & (null.bounds <= null.reference_means)).all()
+    assert null.log_bets.shape == (len(null.names), NUM_BETS, NUM_BINS)
+    novelty = null.group_mask("novelty") > 0
+    assert not null.log_bets[novelty][:, :, :NUM_CONFIDENCE_BINS].any()
+    assert not null.log_bets[~novelty][:, :, NUM_CONFIDENCE_BINS:].any()
+
+
+def test_a_degenerate_indicator_is_dropped_and_never_clipped_up() -> None:
+    null = build_null(confidence_only((18, 1000)), scenes=1000, delta=0.01)
+    assert null is not None
+    assert null.names == ("confidence",)  # every quantile lies in the last bin
+    assert null.bounds[0] < null.reference_means[0]
+
+
+def test_no_null_without_a_reference_or_with_a_hopeless_one() -> None:
+    assert build_null(np.zeros(NUM_BINS), scenes=1, delta=0.01) is None
+    assert build_null(confidence_only((0, 3)), scenes=1, delta=0.01, margin_confidence=0.3) is None
+
+
+@pytest.mark.parametrize("scenes", [20, 40, 60, 300])
+def test_a_bound_is_wrong_no_more_often_than_promised(scenes: int) -> None:
+    rng = np.random.default_rng(scenes)
+    score = np.r_[np.linspace(0.25, 1.0, NUM_CONFIDENCE_BINS), np.zeros(11)]
+    p = np.r_[HEALTHY[:NUM_CONFIDENCE_BINS], np.zeros(11)]
+    wrong = 0
+    for _ in range(400):
+        counts = np.r_[draw(rng, HEALTHY, scenes, 1)[0][:NUM_CONFIDENCE_BINS], np.zeros(11)]
+        wrong += lower_bound(score, counts, scenes=scenes, delta=0.05) > float(score @ p)
+    assert wrong <= 400 * 0.05 + 3 * (400 * 0.05 * 0.95) ** 0.5
+
+
+def test_a_small_reference_gets_a_lower_bound_than_a_large_one() -> None:
+    score = np.r_[np.linspace(0.25, 1.0, NUM_CONFIDENCE_BINS), np.zeros(11)]
+    counts = np.r_[HEALTHY[:NUM_CONFIDENCE_BINS], np.zeros(11)]
+    bounds = [
+        lower_bound(score, counts * n, scenes=n, delta=0.01) for n in (10, 49, 200, 1000, 100_000)
+    ]
+    assert bounds == sorted(bounds)
+
+
+def test_domains_that_differ_lower_the_bound_by_their_spread() -> None:
+    domains = np.stack(
+        [confidence_only((10, 500), (16, 500)), confidence_only((4, 500), (12, 500))]
+    )
+    pooled = domains.sum(axis=0)
+    plain = build_null(pooled, scenes=2000, delta=0.01)
+    wide = build_null(pooled, scenes=2000, delta=0.01, domains_DB=domains)
+    assert plain is not None
+    assert wide is not None
+    means = [float(plain.scores[0] @ d) / d.sum() for d in domains]
+    assert plain.bounds[0] - wide.bounds[0] == pytest.approx(np.std(means, ddof=1))
