@@ -22,11 +22,33 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self.requests = Counter(
-            "redshank_requests_total",
-            "Answers by route template and HTTP status.",
-            ["route", "status"],
-            registry=registry,
+
+        def counter(name: str, meaning: str, *labels: str) -> Counter:
+            return Counter(f"redshank_{name}_total", meaning, labels, registry=registry)
+
+        self.requests = counter(
+            "requests", "Answers by route template and HTTP status.", "route", "status"
+        )
+        self.predictions = counter(
+            "predictions",
+            "Images by what became of them; outcome is ok or an error code.",
+            *("model", "version", "domain", "role", "outcome"),
+        )
+        self.events_written = counter("events_written", "Events in the spool.")
+        self.events_dropped = counter(
+            "events_dropped", "Events that never reached the spool, by reason.", "reason"
+        )
+        self.captures = counter(
+            "captures",
+            "Images offered to the field store: stored, passed_over, behind or failed.",
+            "outcome",
+        )
+        self.shadow = counter(
+            "shadow", "Images that the shadow saw too, by agreement.", "version", "agrees"
+        )
+        self.swaps = counter("release_swaps", "Releases taken over.")
+        self.release_failures = counter(
+            "release_failures", "Releases not taken over because a bundle failed.", "role"
         )
         self.request_seconds = Histogram(
             "redshank_request_seconds",
@@ -35,46 +57,10 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self.predictions = Counter(
-            "redshank_predictions_total",
-            "Images by what became of them; outcome is ok or an error code.",
-            ["model", "version", "domain", "role", "outcome"],
-            registry=registry,
-        )
         self.batch_images = Histogram(
             "redshank_batch_images",
             "Images in one run of the model.",
             buckets=_IMAGES,
-            registry=registry,
-        )
-        self.events_written = Counter(
-            "redshank_events_written_total", "Events in the spool.", registry=registry
-        )
-        self.events_dropped = Counter(
-            "redshank_events_dropped_total",
-            "Events that never reached the spool, by reason.",
-            ["reason"],
-            registry=registry,
-        )
-        self.captures = Counter(
-            "redshank_captures_total",
-            "Images offered to the field store: stored, passed_over, behind or failed.",
-            ["outcome"],
-            registry=registry,
-        )
-        self.shadow = Counter(
-            "redshank_shadow_total",
-            "Images that the shadow saw too, by agreement of the class.",
-            ["version", "agrees"],
-            registry=registry,
-        )
-        self.swaps = Counter(
-            "redshank_release_swaps_total", "Releases taken over.", registry=registry
-        )
-        self.release_failures = Counter(
-            "redshank_release_failures_total",
-            "Releases not taken over because a bundle failed.",
-            ["role"],
             registry=registry,
         )
         self.revision = Gauge(
