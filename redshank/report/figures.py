@@ -34,6 +34,9 @@ STYLE: dict[Any, Any] = {
 }
 COLOURS = mpl.colormaps["tab10"]
 ALARM_COLOUR = "#b3261e"
+UNKNOWN_COLOUR = "#c9c9c9"
+UNKNOWN = "unknown"
+"""Group of images whose class nobody knows: drawn in grey."""
 
 
 def training_curves(story: RunStory) -> str:
@@ -122,14 +125,15 @@ def scatter(points_N2: Floats, groups: Sequence[str], title: str) -> str:
     names = sorted(set(groups))
     label_N = np.array(groups)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.2, 3.6), layout="constrained", dpi=110)
+        figure = Figure(figsize=(5.0, 3.6), layout="constrained", dpi=110)
         axes = figure.subplots()
         for number, name in enumerate(names):
             mine = points_N2[label_N == name]
-            axes.scatter(mine[:, 0], mine[:, 1], s=5, color=COLOURS(number % 10), label=name)
+            colour = UNKNOWN_COLOUR if name == UNKNOWN else COLOURS(number % 10)
+            axes.scatter(mine[:, 0], mine[:, 1], s=5, color=colour, label=name)
         axes.set(title=title, xticks=[], yticks=[])
         axes.grid(visible=False)
-        axes.legend(markerscale=2, fontsize=7, ncols=1 + len(names) // 8, loc="best")
+        axes.legend(markerscale=2, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
         return _png(figure, title)
 
 

@@ -14,6 +14,7 @@ from redshank.dataset import Item, Manifest, read_manifest
 from redshank.errors import RedshankError
 from redshank.infer import load_model
 from redshank.preprocess import decode_image
+from redshank.report.figures import UNKNOWN
 
 Floats = npt.NDArray[np.float64]
 
@@ -66,7 +67,7 @@ def latent_space(
     layout = TSNE(2, perplexity=PERPLEXITY, init="pca", random_state=seed, max_iter=500)
     return Latent(
         layout.fit_transform(embedding_NE).astype(np.float64),
-        tuple(item.label or item.hidden_label or "unknown" for item in items),
+        tuple(item.label or item.hidden_label or UNKNOWN for item in items),
         tuple(item.domain for item in items),
     )
 
