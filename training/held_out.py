@@ -24,7 +24,6 @@ from .images import Progress
 def predict_held_out(
     data: TrainingData,
     settings: TrainingSettings,
-    *,
     device: torch.device,
     work: Path,
     progress: Progress,

@@ -12,7 +12,8 @@ from redshank.errors import ConfigError, ConflictError, InputError, MissingPartE
 from redshank.nn.checkpoint import load_model
 from redshank.run import Run, read_held_out, read_history, read_run
 from redshank.settings import FixCLRSettings, FixMatchSettings, TrainingSettings
-from training.train import check_settings, train
+from training.feasible import check_settings
+from training.train import train
 from training.workspace import open_workspace, workspace_name
 
 from .conftest import SMALL, MakeManifest

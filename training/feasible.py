@@ -1,0 +1,81 @@
+"""What is refused early: impossible settings, a missing device, a parent that does not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from redshank.errors import ConfigError, InputError, MissingPartError
+from redshank.nn.backbones import BACKBONES, Backbone
+from redshank.nn.checkpoint import load_model
+from redshank.run import WEIGHTS_FILE, Run
+from redshank.settings import TrainingSettings
+
+
+def check_settings(settings: TrainingSettings) -> None:
+    """Refuses settings that cannot work, by name."""
+    limits = {
+        "steps": (settings.steps, 1, 10**9),
+        "width": (settings.width, 1, 4096),
+        "image_size": (settings.image_size, 16, 4096),
+        "labelled_per_step": (settings.labelled_per_step, 2, 10**6),
+        "unlabelled_per_step": (settings.unlabelled_per_step, 2, 10**6),
+        "learning_rate": (settings.learning_rate, 1e-9, 100.0),
+        "weight_decay": (settings.weight_decay, 0.0, 1.0),
+        "ema_decay": (settings.ema_decay, 0.0, 0.999999),
+        "field_share": (settings.field_share, 0.0, 1.0),
+        "colour_jitter": (settings.colour_jitter, 0.0, 1.0),
+        "held_out_steps": (settings.held_out_steps, 1, 10**9),
+        "checkpoint_every": (settings.checkpoint_every, 1, 10**9),
+        "threads": (settings.threads, 0, 4096),
+        "seed": (settings.seed, 0, 2**31),
+        "fixmatch.weight": (settings.fixmatch.weight, 0.0, 1e6),
+        "fixmatch.threshold": (settings.fixmatch.threshold, 0.0, 1.0),
+        "fixclr.weight": (settings.fixclr.weight, 0.0, 1e6),
+        "fixclr.temperature": (settings.fixclr.temperature, 1e-4, 1e4),
+        "fixclr.ramp_share": (settings.fixclr.ramp_share, 0.0, 1.0),
+    }
+    for name, (value, low, high) in limits.items():
+        if not low <= value <= high:
+            raise ConfigError(f"training.{name} is {value}, expected {low} to {high}")
+    if settings.backbone not in BACKBONES:
+        raise ConfigError(
+            f"training.backbone is {settings.backbone!r}, expected one of {', '.join(BACKBONES)}"
+        )
+    if settings.weights and not Path(settings.weights).is_file():
+        raise InputError(f"training.weights: {settings.weights} does not exist")
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes a GPU when there is one."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise MissingPartError(
+            "training.device is cuda, but torch sees no GPU", hint="See: redshank doctor"
+        )
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def load_parent(
+    folder: Path, run: Run, classes: tuple[str, ...], settings: TrainingSettings
+) -> Backbone:
+    """The parent's averaged weights, where network and classes are the same.
+
+    Raises:
+        InputError: they are not; names the difference.
+    """
+    model = load_model(folder / WEIGHTS_FILE)
+    for name, old, new in (
+        ("classes", run.classes, classes),
+        ("backbone", run.backbone.name, settings.backbone),
+        ("image size", run.backbone.image_size, settings.image_size),
+        ("width", model.recipe["width"], settings.width),
+    ):
+        if old != new:
+            raise InputError(
+                f"{folder} was trained with {name} {old}, this training has {new}",
+                hint="Train without a parent, or give one with the same network and classes.",
+            )
+    return model
