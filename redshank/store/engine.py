@@ -91,7 +91,8 @@ def only_writer(engine: sa.Engine, name: str) -> Iterator[None]:
         hint=f"Only one {name} may run for a database. Stop the other one first.",
     )
     if engine.dialect.name == "postgresql":
-        with engine.connect() as connection:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.detach()  # closed at the end, not pooled: that frees the lock
             lock = sa.select(sa.func.pg_try_advisory_lock(_key(name)))
             if not connection.execute(lock).scalar_one():
                 raise busy

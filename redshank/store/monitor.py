@@ -75,6 +75,7 @@ def open_monitor(database: str | Path, *, create: bool = True) -> MonitorStore:
             store.set_meta("schema", str(SCHEMA))
     found = store.meta("schema")
     if found != str(SCHEMA):
+        engine.dispose()
         raise ConfigError(
             f"{db.shown(engine)} has schema {found}, this version reads {SCHEMA}",
             hint="Use the redshank that wrote it, or another database.",

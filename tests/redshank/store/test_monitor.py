@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from redshank.errors import ConfigError, ConflictError, InputError
-from redshank.store.engine import write
+from redshank.store.engine import open_engine, write
 from redshank.store.monitor import Cursor, MonitorStore, TickWrite, open_monitor
 from redshank.store.monitor_rows import (
     Alarm,
@@ -18,6 +19,7 @@ from redshank.store.monitor_rows import (
     StreamRow,
     Window,
 )
+from redshank.store.monitor_schema import METADATA
 
 KEY = StreamKey("default", "b1", "harbour")
 WINDOW = Window(
@@ -53,9 +55,23 @@ ALARM = Alarm(
 REFERENCE = ReferenceRow(KEY, "relative", 6, 150.0, WINDOW.cells_CZ, WINDOW.novelty_Q)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/monitor.db"
+        return
+    url = str(request.getfixturevalue("postgresql_url"))
+    yield url
+    engine = open_engine(url)
+    METADATA.drop_all(engine)
+    engine.dispose()
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> MonitorStore:
-    return open_monitor(tmp_path / "monitor.db")
+def store(database: str) -> Iterator[MonitorStore]:
+    opened = open_monitor(database)
+    yield opened
+    opened.engine.dispose()
 
 
 def full(tick: int = 7) -> TickWrite:
@@ -111,8 +127,8 @@ def test_alarms_are_replaced_and_triggers_are_sent_once(store: MonitorStore) -> 
     assert store.alarms() == (closed,)
 
 
-def test_a_second_evaluator_is_refused(store: MonitorStore, tmp_path: Path) -> None:
-    second = open_monitor(tmp_path / "monitor.db")
+def test_a_second_evaluator_is_refused(store: MonitorStore, database: str) -> None:
+    second = open_monitor(database)
     with (
         store.only_writer(),
         pytest.raises(ConflictError, match="another evaluator already works on"),
@@ -121,14 +137,15 @@ def test_a_second_evaluator_is_refused(store: MonitorStore, tmp_path: Path) -> N
         pass
     with second.only_writer():
         pass
+    second.engine.dispose()
 
 
 def test_another_schema_and_a_missing_database_are_refused(
-    store: MonitorStore, tmp_path: Path
+    store: MonitorStore, database: str, tmp_path: Path
 ) -> None:
     store.set_meta("schema", "99")
     with pytest.raises(ConfigError, match="has schema 99, this version reads 1"):
-        open_monitor(tmp_path / "monitor.db", create=False)
+        open_monitor(database, create=False)
     with pytest.raises(InputError, match="does not exist"):
         open_monitor(tmp_path / "none.db", create=False)
 
