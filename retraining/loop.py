@@ -37,7 +37,12 @@ def run_loop(place: Workplace, *, holder: str, once: bool, stop: Callable[[], bo
 
     Returns:
         False when `once` was asked for and another loop holds the lease.
+
+    Raises:
+        ConfigError: the schedule is no cron expression.
     """
+    if place.rules.schedule:  # a wrong one shall not wait for its first slot to be noticed
+        last_slot_s(place.rules.schedule, after_s=place.clock(), until_s=place.clock())
     told = False
     while not stop():
         lease = place.store.acquire(holder, ttl_s=place.rules.lease_s)

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from redshank.events import Event, EventWriter, Role
+from redshank.registry import Canary
+from redshank.settings import GateSettings
+from redshank.store.control import ControlStore
+from retraining.loop import run_loop
+from retraining.promote import CanaryCount, count_canary, end_canary, live_since, was_rolled_back
+from retraining.workplace import Workplace
+from tests.retraining.tiny_world import FIELD_IMAGES, World, add_trigger, capture
+
+
+def once(place: Workplace) -> None:
+    assert run_loop(place, holder="loop", once=True, stop=lambda: False)
+
+
+def an_event(world: World, number: int, bundle: str, role: Role, outcome: str) -> Event:
+    return Event(
+        schema=1,
+        event_id=f"e{number}",
+        received_at=world.clock(),
+        domain="pier",
+        model="default",
+        version=bundle,
+        role=role,
+        outcome=outcome,
+        class_index=0,
+        confidence=0.9,
+        margin=0.5,
+        novelty=0.1,
+        dhash="",
+        brightness_mean=0.5,
+        brightness_spread=0.1,
+        sequence_id="",
+        client="c",
+        latency_ms=1.0,
+        image_sha256="",
+        stored=False,
+    )
+
+
+def write_events(world: World, bundle: str, outcomes: dict[str, int], role: Role) -> None:
+    with EventWriter(world.home / "spool", f"w{role}") as writer:
+        for outcome, count in outcomes.items():
+            writer.append(an_event(world, n, bundle, role, outcome) for n in range(count))
+
+
+def in_canary(world: World, store: ControlStore) -> tuple[Workplace, str]:
+    trigger_id = add_trigger(world, store)
+    place = world.place(store, world.rules(canary_s=100.0))
+    once(place)
+    return place, trigger_id
+
+
+def test_a_good_canary_goes_live_when_its_time_is_over(world: World, store: ControlStore) -> None:
+    champion = world.registry.read("default").live
+    place, trigger_id = in_canary(world, store)
+    healing = store.healing(trigger_id)
+    release = world.registry.read("default")
+    assert healing.state == "canary"
+    assert release.live == champion
+    assert release.canary == Canary(healing.challenger or "", ("pier",), 1.0)
+
+    other = add_trigger(world, store, kind="manual", domains=("quay",))
+    world.clock.ahead_s += 50
+    once(place)
+    assert store.healing(trigger_id).state == "canary"
+    assert store.healing(other).reason == "waits for the loop", "one at a time"
+
+    write_events(world, healing.challenger or "", {"ok": 500, "invalid_image": 90}, "canary")
+    write_events(world, champion, {"internal": 400}, "live")
+    world.clock.ahead_s += 51
+    once(place)
+    healing = store.healing(trigger_id)
+    assert healing.state == "live"
+    assert "500 answers and 0 failures" in healing.reason
+    release = world.registry.read("default")
+    assert (release.live, release.previous, release.canary) == (healing.challenger, champion, None)
+    assert "0 of 60 field images" in store.healing(other).reason, "now it was looked at"
+
+
+def test_a_failing_canary_is_rolled_back(world: World, store: ControlStore) -> None:
+    place, trigger_id = in_canary(world, store)
+    challenger = store.healing(trigger_id).challenger or ""
+    write_events(world, challenger, {"ok": 90, "internal": 10}, "canary")
+    world.clock.ahead_s += 101
+    once(place)
+    assert store.healing(trigger_id).state == "rolled_back"
+    release = world.registry.read("default")
+    assert release.canary is None
+    assert release.live != challenger
+
+
+def test_a_canary_that_a_person_ended_is_rolled_back(world: World, store: ControlStore) -> None:
+    place, trigger_id = in_canary(world, store)
+    world.registry.set_canary("default", None, actor="ann", reason="", at_s=world.clock())
+    once(place)
+    assert store.healing(trigger_id).state == "rolled_back"
+
+
+def test_a_crash_between_canary_and_transition_is_repeated(
+    world: World, store: ControlStore
+) -> None:
+    """The release has the canary already, the healing is still in `shadow`."""
+    trigger_id = add_trigger(world, store)
+    place = world.place(store, world.rules(mode="propose", canary_s=100.0))
+    once(place)
+    healing = store.healing(trigger_id)
+    canary = Canary(healing.challenger or "", ("pier",), 1.0)
+    world.registry.set_canary("default", canary, actor="loop", reason="", at_s=world.clock())
+    revision = world.registry.read("default").revision
+    store.transition(healing, "shadow", reason="approved", actor="ann", lease=None)
+    once(place)
+    assert store.healing(trigger_id).state == "canary"
+    assert world.registry.read("default").revision == revision
+
+
+def test_a_rollback_by_hand_reaches_the_healing(world: World, store: ControlStore) -> None:
+    trigger_id = add_trigger(world, store)
+    place = world.place(store, world.rules())
+    once(place)
+    assert store.healing(trigger_id).state == "live"
+    world.registry.rollback("default", actor="ann", reason="worse", at_s=world.clock())
+    again = add_trigger(world, store)
+    once(place)
+    assert store.healing(trigger_id).state == "rolled_back"
+    assert "cool-down" in store.healing(again).reason
+    assert store.verify_audit() == len(store.audit())
+
+
+def test_a_bundle_that_was_followed_by_another_is_not_rolled_back(
+    world: World, store: ControlStore
+) -> None:
+    first = add_trigger(world, store)
+    place = world.place(store, world.rules(cooldown_s=0.0))
+    once(place)
+    world.clock.ahead_s += 5
+    capture(world, "pier", FIELD_IMAGES, seed=9)
+    second = add_trigger(world, store)
+    once(place)
+    once(place)
+    assert [store.healing(t).state for t in (first, second)] == ["live", "live"]
+    registry = world.registry
+    assert not was_rolled_back(registry, "default", store.healing(first).challenger or "")
+
+
+def test_live_since_ignores_canaries(world: World) -> None:
+    registry = world.registry
+    since = live_since(registry, "default")
+    bundle = registry.read("default").live
+    registry.set_canary("default", Canary(bundle, (), 0.5), actor="a", reason="", at_s=2e9)
+    assert registry.read("default").updated_at > since
+    assert live_since(registry, "default") == since
+    assert end_canary(registry, "default", bundle, actor="a", at_s=2e9)
+    assert not end_canary(registry, "default", bundle, actor="a", at_s=2e9)
+
+
+def test_counts_only_the_canarys_own_failures(world: World) -> None:
+    write_events(world, "b-1", {"ok": 5, "internal": 1, "invalid_image": 7}, "canary")
+    write_events(world, "b-1", {"ok": 100, "internal": 100}, "shadow")
+    count = count_canary(world.home / "spool", "b-1", since_s=world.clock() - 60)
+    assert count == CanaryCount(5, 1)
+    assert count_canary(world.home / "spool", "b-1", since_s=world.clock() + 60).answered == 0
+    assert count.is_bad
+    assert not CanaryCount(99, 1).is_bad
+    assert not CanaryCount(0, 0).is_bad
+
+
+def test_labels_from_the_field_enter_the_gates(world: World, store: ControlStore) -> None:
+    labels = [(image.sha256, "red") for image in world.field_store.images("pier")]
+    store.import_labels(labels, actor="ann", subject="x", source="labels.csv")
+    trigger_id = add_trigger(world, store)
+    gates = GateSettings(accuracy_margin=0.05, nuclear_norm_drop=0.01)
+    once(world.place(store, world.rules(mode="propose", gates=gates)))
+    healing = store.healing(trigger_id)
+    names = [gate.name for gate in healing.gates if gate.domain == "pier"]
+    assert names == ["class_entropy", "nuclear_norm", "field_labels"]
+    assert next(g for g in healing.gates if g.name == "field_labels").n == FIELD_IMAGES
