@@ -1,12 +1,4 @@
-"""The demo's field: five sites, what they see, and how two of them change.
-
-| site   | sees            | what happens                                             |
-|--------|-----------------|----------------------------------------------------------|
-| gate   | mnist digits    | nothing                                                  |
-| yard   | syn digits      | nothing                                                  |
-| hall   | mnist_m digits  | nothing                                                  |
-| lobby  | syn digits      | somebody puts in warm lamps: looks different, harms nothing |
-| ramp   | mnist digits    | the lens slips out of focus: harm                        |
+"""Field sites: cameras with a schedule, what they see, and the pictures they send.
 
 Contents are test images: training never saw them, and no image is sent by two sites.
 """
@@ -41,6 +33,8 @@ class FieldSite:
     """What its camera does when the severity is above 0."""
     schedule: Schedule
     images: int
+    camera: int = 0
+    """Seed of the camera's fixed quirks."""
     codec: str = "png"
     """png or jpeg."""
 
@@ -74,14 +68,17 @@ def deal_contents(
 def photograph_site(
     site: FieldSite, items: Sequence[Item], manifest: Manifest, *, seed: int
 ) -> list[Upload]:
-    """Take one picture of each item, as `site` sees it at that moment of its schedule."""
+    """Take one picture of each item, as `site` sees it at that moment of its schedule.
+
+    `seed` is of the noise in each picture.
+    """
     rng = np.random.default_rng([seed, *site.name.encode()])
     cameras: dict[float, Site] = {}
     uploads = []
     for index, item in enumerate(items):
         severity = site.schedule(index)
         if severity not in cameras:
-            cameras[severity] = make_site(site.kind, severity=severity, seed=seed)
+            cameras[severity] = make_site(site.kind, severity=severity, seed=site.camera)
         with Image.open(manifest.image_path(item)) as image:
             scene = np.asarray(image.convert("RGB"))
         picture = cameras[severity].photograph(scene, rng)

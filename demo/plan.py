@@ -37,7 +37,7 @@ class Plan:
     latent_images: int
     seed: int = 0
     severity: float = 5.0
-    """Of the fog; 5 is the worst."""
+    """Of the shake; 5 is the worst."""
 
     @property
     def images_per_site(self) -> int:
@@ -48,11 +48,16 @@ class Plan:
         """Four cameras: two healthy, one that looks different and is not, one that gets worse."""
         n, onset = self.images_per_site, self.before_onset
         return (
-            FieldSite("gate", "syn", "fog", healthy(), n, "png"),
-            FieldSite("yard", "mnist_m", "fog", healthy(), n, "jpeg"),
-            FieldSite(HARMLESS, "mnist", "warm_lamp", sudden(3.0, onset=onset), n, "jpeg"),
-            FieldSite(HARMED, "mnist", "fog", sudden(self.severity, onset=onset), n, "png"),
+            FieldSite("gate", "syn", "shake", healthy(), n, codec="png"),
+            FieldSite("yard", "mnist_m", "shake", healthy(), n, codec="jpeg"),
+            FieldSite(HARMLESS, "mnist", "warm_lamp", sudden(3.0, onset=onset), n, codec="jpeg"),
+            self.harmed_site(n, onset=onset),
         )
+
+    def harmed_site(self, images: int, *, onset: int) -> FieldSite:
+        """The camera whose mount works loose at picture `onset`: everything smears."""
+        schedule = sudden(self.severity, onset=onset)
+        return FieldSite(HARMED, "mnist", "shake", schedule, images, camera=2, codec="png")
 
 
 FULL = Plan(
@@ -62,9 +67,9 @@ FULL = Plan(
     heal_steps=500,
     width=32,
     burn_in_scenes=200,
-    before_onset=250,
-    after_onset=330,
-    exam_images=140,
+    before_onset=230,
+    after_onset=320,
+    exam_images=200,
     images_per_s=120.0,
     accuracy_margin=0.04,
     latent_images=120,

@@ -12,9 +12,8 @@ from redshank.store.monitor import open_monitor
 from redshank.store.monitor_rows import Alarm, StreamRow
 
 from .console import percent
-from .field import FieldSite, deal_contents, interleave, photograph_site
+from .field import deal_contents, interleave, photograph_site
 from .plan import HARMED, MODEL
-from .site_schedules import sudden
 from .turn import Turn
 from .uploads import Answer, Upload
 
@@ -35,7 +34,7 @@ def photograph_field(turn: Turn) -> Field:
     """Take every picture that the sites will send."""
     plan, manifest = turn.plan, read_manifest(turn.workspace.manifest)
     sites = plan.sites()
-    exam_site = FieldSite(HARMED, "mnist", "fog", sudden(plan.severity, onset=0), plan.exam_images)
+    exam_site = plan.harmed_site(plan.exam_images, onset=0)
     wanted = [(site.content, site.images) for site in (*sites, exam_site)]
     *hands, exam_hand = deal_contents(manifest, wanted, seed=plan.seed)
     streams = {
@@ -98,8 +97,8 @@ def judge_monitor(turn: Turn, field: Field, answers: Sequence[Answer]) -> Alarm 
         for answer in answers
     )
     turn.console.say(
-        f"alarm: {HARMED} degraded, {summary.images_until_alarm} images after its camera fogged "
-        f"up\nwhy: {alarm.sentence}"
+        f"alarm: {HARMED} degraded, {summary.images_until_alarm} images after its mount came "
+        f"loose\nwhy: {alarm.sentence}"
     )
     return alarm
 
