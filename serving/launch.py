@@ -22,6 +22,9 @@ from .lifecycle import SETTINGS_FILE, SUPERVISOR
 
 SERVICE = "serving.service:RedshankService"
 CHECKOUT = Path(__file__).resolve().parents[1]
+KEEP_ALIVE_S = 75
+"""Idle connections stay open so long; the usual 5 s end just when a slow camera asks again."""
+LONGEST_SHUTDOWN_S = 30
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,12 @@ def _absolute(settings: Settings) -> Settings:
 
 
 def _command(host: str, port: int) -> tuple[str, ...]:
-    options = ("--host", host, "--port", str(port), "--working-dir", str(CHECKOUT))
-    return (sys.executable, "-m", "bentoml", "serve", SERVICE, *options)
+    address = ("--host", host, "--port", str(port), "--working-dir", str(CHECKOUT))
+    times = (
+        *("--timeout-keep-alive", str(KEEP_ALIVE_S)),
+        *("--timeout-graceful-shutdown", str(LONGEST_SHUTDOWN_S)),
+    )
+    return (sys.executable, "-m", "bentoml", "serve", SERVICE, *address, *times)
 
 
 def _environment(

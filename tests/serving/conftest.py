@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ from redshank.bundle import (
     write_golden,
 )
 from redshank.files import sha256_file
+from redshank.http_api import ERRORS
 from redshank.reference import Reference, write_reference
 from redshank.registry import Registry
 from redshank.settings import Home, ServingSettings, Settings
@@ -197,3 +199,17 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def error_of() -> Callable[[Any], dict[str, Any]]:
+    return checked_error
+
+
+def checked_error(response: Any) -> dict[str, Any]:
+    """The envelope, checked: shape, known code, its status, the request id."""
+    error: dict[str, Any] = response.json()["error"]
+    assert sorted(error) == ["code", "details", "hint", "message", "request_id"]
+    assert ERRORS[error["code"]][0] == response.status_code
+    assert response.headers["x-request-id"] == error["request_id"]
+    return error

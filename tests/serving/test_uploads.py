@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.requests import Request
+from starlette.types import Message
+
+from redshank.events import iter_spool
+from serving import uploads
+from serving.refusal import Refusal
+
+StartClient = Callable[..., Any]
+ErrorOf = Callable[[Any], dict[str, Any]]
+
+
+def bomb_png(side: int) -> bytes:
+    """A PNG of `side` x `side` pixels whose rows are all zero: tiny on the wire."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    rows = zlib.compress(bytes(1000))
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+
+
+def hostile() -> Iterator[tuple[str, bytes, str]]:
+    good = io.BytesIO()
+    Image.effect_noise((200, 200), 90).convert("RGB").save(good, "JPEG")
+    gif, tiff = io.BytesIO(), io.BytesIO()
+    Image.new("L", (4, 4)).save(gif, "GIF")
+    Image.new("L", (4, 4)).save(tiff, "TIFF")
+    yield "empty", b"", "bad_request"
+    yield "text", b"hello", "invalid_image"
+    yield "json", b'{"image": 1}', "invalid_image"
+    yield "truncated", good.getvalue()[: len(good.getvalue()) // 2], "invalid_image"
+    yield "header only", good.getvalue()[:20], "invalid_image"
+    yield "torn rows", bomb_png(300), "invalid_image"
+    yield "bomb", bomb_png(13000), "image_too_large"
+    yield "huge bomb", bomb_png(60000), "image_too_large"
+    yield "gif", gif.getvalue(), "unsupported_format"
+    yield "tiff", tiff.getvalue(), "unsupported_format"
+
+
+@pytest.mark.parametrize(("name", "data", "code"), list(hostile()), ids=[h[0] for h in hostile()])
+def test_hostile_bodies_are_refused_by_name(
+    start: StartClient, name: str, data: bytes, code: str, error_of: ErrorOf
+) -> None:
+    client, _ = start()
+    for kind in ("image/jpeg", "application/json", "text/plain; charset=utf-8", "nonsense"):
+        response = client.post("/v1/predict", content=data, headers={"content-type": kind})
+        assert error_of(response)["code"] == code, (name, kind)
+
+
+def test_damaged_files_never_break_the_server(
+    start: StartClient, home: Any, error_of: ErrorOf
+) -> None:
+    client, worker = start()
+    generator = np.random.default_rng(0)
+    sources = []
+    for kind in ("PNG", "JPEG", "WEBP", "BMP"):
+        buffer = io.BytesIO()
+        Image.effect_noise((24, 24), 60).convert("RGB").save(buffer, kind)
+        sources.append(np.frombuffer(buffer.getvalue(), dtype=np.uint8))
+    statuses = []
+    for number in range(240):
+        data = sources[number % 4].copy()
+        places = generator.integers(0, len(data), generator.integers(1, 20))
+        data[places] = generator.integers(0, 256, len(places), dtype=np.uint8)
+        cut = generator.integers(1, len(data) + 1) if number % 3 == 0 else len(data)
+        response = client.post("/v1/predict", content=data[:cut].tobytes())
+        statuses.append(response.status_code)
+        if response.status_code != 200:
+            error_of(response)
+    assert set(statuses) <= {200, 413, 415, 422}
+    assert statuses.count(200) > 0
+    worker.stop()
+    assert [e.outcome == "ok" for e in iter_spool(home.settings.home.path("spool"))] == [
+        status == 200 for status in statuses
+    ]
+
+
+def test_a_body_that_never_arrives_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "BODY_S", 0.02)
+
+    async def receive() -> Message:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/predict", "headers": []}
+    with pytest.raises(Refusal, match="did not arrive within") as refused:
+        asyncio.run(uploads.read_raw(Request(scope, receive)))
+    assert refused.value.close
