@@ -12,7 +12,7 @@ from .plan import Plan
 from .processes import terminate_as_interrupt
 from .settings_file import write_settings
 from .steps_field import judge_monitor, photograph_field, send_field, wait_until_watched
-from .steps_healing import count_requests, examine, heal, write_page
+from .steps_healing import count_everything, examine, heal, write_page
 from .steps_model import build_data, export_model, train_model
 from .summary import Summary, summary_text, write_summary
 from .turn import Turn
@@ -75,7 +75,7 @@ def _seven_steps(turn: Turn) -> None:
             if alarm is not None:
                 healing, probes = heal(turn, field)
                 challenger, answers = healing.challenger, answers + probes
-    count_requests(turn, answers)
+    count_everything(turn, answers)
     with step("report", EXPLAIN["report"]):
         examine(turn, field.exam, first, challenger)
         write_page(turn)

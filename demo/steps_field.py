@@ -9,7 +9,7 @@ from redshank.dataset import read_manifest
 from redshank.errors import StageError
 from redshank.settings import Home
 from redshank.store.monitor import open_monitor
-from redshank.store.monitor_rows import Alarm, StreamRow
+from redshank.store.monitor_rows import Alarm
 
 from .console import percent
 from .field import deal_contents, interleave, photograph_site
@@ -77,15 +77,11 @@ def wait_until_watched(turn: Turn, sent: int) -> None:
 def judge_monitor(turn: Turn, field: Field, answers: Sequence[Answer]) -> Alarm | None:
     """Compare the monitor's alarms with what the simulator did; returns the right alarm."""
     summary = turn.summary
-    store = open_monitor(turn.home.monitor_database, create=False)
-    streams, alarms = store.streams(), store.alarms()
-    store.engine.dispose()
-    onset_at = min(a.sent_at for a in answers if a.upload.domain == HARMED and a.upload.severity)
-    degraded = [alarm for alarm in alarms if alarm.kind == "degraded"]
-    right = [a for a in degraded if a.key.domain == HARMED and a.raised_s >= onset_at]
-    summary.false_alarms = len(degraded) - len(right)
+    onset_at = onset_of(answers)
+    right, wrong = sort_alarms(turn, onset_at)
+    summary.false_alarms = len(wrong)
     summary.accuracy_stream = stream_accuracy(answers)
-    _say_verdicts(turn, streams, field)
+    _say_verdicts(turn, field)
     if not right:
         turn.console.say(f"{HARMED} was not called degraded: nothing triggers a retraining")
         return None
@@ -103,6 +99,20 @@ def judge_monitor(turn: Turn, field: Field, answers: Sequence[Answer]) -> Alarm 
     return alarm
 
 
+def onset_of(answers: Sequence[Answer]) -> float:
+    """When the harmed site really got worse, in seconds since the epoch."""
+    return min(a.sent_at for a in answers if a.upload.domain == HARMED and a.upload.severity)
+
+
+def sort_alarms(turn: Turn, onset_at: float) -> tuple[list[Alarm], list[Alarm]]:
+    """Alarms `degraded` so far: right (the harmed site, after its onset), then false ones."""
+    store = open_monitor(turn.home.monitor_database, create=False)
+    degraded = [alarm for alarm in store.alarms() if alarm.kind == "degraded"]
+    store.engine.dispose()
+    right = [a for a in degraded if a.key.domain == HARMED and a.raised_s >= onset_at]
+    return right, [alarm for alarm in degraded if alarm not in right]
+
+
 def stream_accuracy(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
     """Accuracy of the answers of each site, before and after it changed."""
     hits: dict[tuple[str, str], list[bool]] = defaultdict(list)
@@ -115,7 +125,10 @@ def stream_accuracy(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
     return dict(table)
 
 
-def _say_verdicts(turn: Turn, streams: Sequence[StreamRow], field: Field) -> None:
+def _say_verdicts(turn: Turn, field: Field) -> None:
+    store = open_monitor(turn.home.monitor_database, create=False)
+    streams = store.streams()
+    store.engine.dispose()
     state_of = {stream.key.domain: stream.state for stream in streams if stream.key.model == MODEL}
     turn.console.say("site    monitor says  true accuracy (healthy, changed)   images")
     for site, uploads in field.streams.items():

@@ -12,7 +12,8 @@ from redshank.records import as_dict
 from redshank.store.control import open_control
 
 from .console import percent
-from .steps_field import Field
+from .field import interleave
+from .steps_field import Field, onset_of, sort_alarms
 from .summary import write_summary
 from .turn import Turn
 from .uploads import Answer, Prober, Upload
@@ -22,8 +23,6 @@ SWAP_S = 30.0
 PROBE_EVERY_S = 0.05
 AFTER_SWAP_S = 3.0
 """Traffic goes on for so long, for the monitor to see the new bundle."""
-PROBED = 60
-"""Last pictures of each site that the prober sends again and again."""
 
 
 def heal(turn: Turn, field: Field) -> tuple[Healing, list[Answer]]:
@@ -31,7 +30,7 @@ def heal(turn: Turn, field: Field) -> tuple[Healing, list[Answer]]:
 
     The loop leaves the held-out folds out: the challenger inherits the champion's.
     """
-    probes = [upload for stream in field.streams.values() for upload in stream[-PROBED:]]
+    probes = list(interleave({name: probes_of(s) for name, s in field.streams.items()}))
     with (
         turn.running("retrain", "--set", "training.held_out=off", "loop"),
         Prober(turn.service, probes, every_s=PROBE_EVERY_S) as prober,
@@ -44,6 +43,15 @@ def heal(turn: Turn, field: Field) -> tuple[Healing, list[Answer]]:
     turn.summary.probes_during_healing = len(prober.answers)
     turn.console.say(f"{len(prober.answers)} requests meanwhile, {prober.failed} failed")
     return healing, prober.answers
+
+
+def probes_of(stream: Sequence[Upload]) -> list[Upload]:
+    """What a site goes on sending: its pictures since it changed, or all where it never did.
+
+    Many of them: a few, sent again and again, would be another class mix than the site's.
+    """
+    changed = [upload for upload in stream if upload.severity]
+    return changed or list(stream)
 
 
 def follow_healing(turn: Turn) -> Healing:
@@ -95,8 +103,9 @@ def wait_for_swap(turn: Turn, prober: Prober, bundle_id: str) -> None:
     raise StageError(f"the service did not take {bundle_id} within {SWAP_S:g} s")
 
 
-def count_requests(turn: Turn, answers: Sequence[Answer]) -> None:
-    """Count every request of the run, and who answered."""
+def count_everything(turn: Turn, answers: Sequence[Answer]) -> None:
+    """Count every request of the run and who answered, and false alarms up to now."""
+    turn.summary.false_alarms = len(sort_alarms(turn, onset_of(answers))[1])
     turn.summary.requests = len(answers)
     turn.summary.failed_requests = sum(not answer.ok for answer in answers)
     turn.summary.versions_seen = len({answer.version for answer in answers if answer.ok})
