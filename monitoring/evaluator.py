@@ -139,7 +139,7 @@ class Evaluator:
             for alarm in judge(stream, window, open_alarms, self._history(key, window)):
                 changed.append(self._with_trigger(alarm))
         self._remember_alarms(key, changed)
-        verdict = decide(stream, self._open_alarms.get(key, []))
+        verdict = decide(stream, self._open_alarms.get(key, []), answers=self._answers(key))
         window = dataclasses.replace(window, state=verdict.state)
         row = StreamRow(
             key=key,
@@ -208,7 +208,7 @@ class Evaluator:
         rows = []
         for alarm in closed:
             self._remember_alarms(alarm.key, [alarm])
-            verdict = decide(self._stream(alarm.key), self._open_alarms.get(alarm.key, []))
+            verdict = decide(self._stream(alarm.key), (), answers=False)
             row = dataclasses.replace(
                 self._rows[alarm.key],
                 state=verdict.state,

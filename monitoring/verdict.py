@@ -26,9 +26,18 @@ class Verdict:
     detail: dict[str, Any]
 
 
-def decide(stream: Stream, open_alarms: Sequence[Alarm]) -> Verdict:
-    """What to tell people after a tick."""
+def decide(stream: Stream, open_alarms: Sequence[Alarm], *, answers: bool = True) -> Verdict:
+    """What to tell people after a tick.
+
+    Args:
+        stream: after it took the tick.
+        open_alarms: its alarms that have not ended.
+        answers: whether its version answers traffic; one that does not (a shadow, or a replaced
+            version) raises no alarms, so its state is read off the evidence.
+    """
     detail = _detail(stream)
+    if not answers:
+        return _looking_on(stream, detail)
     by_kind = {alarm.kind: alarm for alarm in open_alarms}
     if (alarm := by_kind.get("degraded")) is not None:
         return Verdict("degraded", alarm.sentence, {**detail, **_about(alarm)})
@@ -63,6 +72,21 @@ def answering_rows(
         if answers(row.key) or place not in newest or not answers(newest[place].key):
             newest[place] = row
     return tuple(newest[place] for place in sorted(newest))
+
+
+def _looking_on(stream: Stream, detail: dict[str, Any]) -> Verdict:
+    found = [d.evidence() for d in stream.detections]
+    state: State = "learning" if stream.relative is None else "healthy"
+    if any(e.confidence >= e.threshold for e in found):
+        state = "degraded"
+    elif any(e.total >= e.threshold for e in found):
+        state = "drift"
+    numbers = ", ".join(
+        f"{d.reference} 10^{e.total:.1f} of 10^{e.threshold:.1f}"
+        for d, e in zip(stream.detections, found, strict=True)
+    )
+    sentence = "This version answers no traffic now and raises no alarm"
+    return Verdict(state, f"{sentence}; evidence {numbers}." if numbers else f"{sentence}.", detail)
 
 
 def _healthy(stream: Stream, relative: Detection) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from redshank.errors import ConfigError
+from redshank.errors import ConfigError, InputError
 
 from . import engine as db
 from .monitor_rows import Alarm, ReferenceRow, StreamKey, StreamRow, Window
@@ -68,11 +68,14 @@ def open_monitor(database: str | Path, *, create: bool = True) -> MonitorStore:
     """
     engine = db.open_engine(database, create=create)
     store = MonitorStore(engine)
-    if create:
+    with db.read(engine) as connection:
+        exists = sa.inspect(connection).has_table(META.name)
+    if not exists and not create:
+        raise InputError(f"{db.shown(engine)} holds no monitor tables yet")
+    if not exists:
         with db.write(engine) as connection:
             METADATA.create_all(connection)
-        if store.meta("schema") is None:
-            store.set_meta("schema", str(SCHEMA))
+            _replace(connection, META, [{"name": "schema", "value": str(SCHEMA)}])
     found = store.meta("schema")
     if found != str(SCHEMA):
         engine.dispose()

@@ -23,11 +23,11 @@ from tests.monitoring.field import (
     write_test_bundle,
 )
 
-CHANGE, TICKS = 40, 80
+CHANGE, TICKS, PER_TICK = 15, 32, 25
 FLEET = (
-    Site("home"),
-    Site("warm_lamp", CHANGE, novelty=3.0),
-    Site("fog", CHANGE, spread=0.25),
+    Site("home", per_tick=PER_TICK),
+    Site("warm_lamp", CHANGE, novelty=3.0, per_tick=PER_TICK),
+    Site("fog", CHANGE, spread=0.25, per_tick=PER_TICK),
 )
 
 
@@ -46,7 +46,7 @@ def test_only_the_harmed_site_is_degraded_and_says_when_and_why(station: Station
     station.now_s = START + TICKS
     evaluator = station.evaluator()
     done = evaluator.pass_once()
-    assert (done.ticks, done.events) == (TICKS, 3 * 10 * TICKS)
+    assert (done.ticks, done.events) == (TICKS, 3 * PER_TICK * TICKS)
     rows = rows_of(evaluator)
     assert rows["home"].state == "healthy"
     assert rows["warm_lamp"].state in ("drift", "unknown")  # it informs and harms nobody
@@ -93,7 +93,7 @@ def test_stopping_between_ticks_changes_nothing(tmp_path: Path, station: Station
     halting = Station(tmp_path / "other")
     write_test_bundle(halting.root / "bundles")
     write_spool(halting.spool, FLEET, TICKS)
-    for tick in (7.5, 8, 31, 45.9, TICKS):
+    for tick in (7.5, 8, 14, 18.9, TICKS):
         halting.now_s = START + tick
         halting.evaluator().pass_once()
     assert_same(station, halting)
@@ -113,7 +113,7 @@ def test_windows_alone_rebuild_the_state(station: Station) -> None:
     station.now_s = START + TICKS
     station.evaluator().pass_once()
     assert differing(station.store, station.root / "bundles", PLAN) == []
-    stricter = dataclasses.replace(PLAN, burn_in_scenes=160)
+    stricter = dataclasses.replace(PLAN, burn_in_scenes=180)
     assert len(differing(station.store, station.root / "bundles", stricter)) == 3
 
 
@@ -152,7 +152,9 @@ def test_more_hard_classes_are_drift_and_not_degraded(tmp_path: Path) -> None:
     hardness = (0.5, 0.5, 4.0, 4.0)
     station = Station(tmp_path)
     write_test_bundle(tmp_path / "bundles", hardness=hardness)
-    market = Site("market", CHANGE, mix=(0.02, 0.02, 0.48, 0.48), hardness=hardness)
+    market = Site(
+        "market", CHANGE, mix=(0.02, 0.02, 0.48, 0.48), hardness=hardness, per_tick=PER_TICK
+    )
     write_spool(station.spool, [market], TICKS)
     station.now_s = START + TICKS
     evaluator = station.evaluator()
@@ -197,6 +199,8 @@ def test_a_new_version_ends_the_alarms_of_the_old_one_and_learns_anew(station: S
     evaluator.pass_once()
     assert evaluator.open_alarms == ()
     assert {a.closed_reason for a in station.store.alarms()} == {"another version answers now"}
+    old = next(r for r in station.store.streams() if r.key == ("default", "b1", "fog"))
+    assert old.sentence.startswith("This version answers no traffic now")
     row = rows_of(evaluator)["fog"]
     assert (row.key.version, row.state) == ("b2", "learning")
 
@@ -208,6 +212,9 @@ def test_a_version_that_does_not_answer_raises_no_alarm(station: Station) -> Non
     evaluator.pass_once()
     assert station.store.alarms() == ()
     assert station.triggers == []
+    row = rows_of(evaluator)["fog"]
+    assert row.state == "degraded"  # what a shadow shows is told, and nothing follows
+    assert row.sentence.startswith("This version answers no traffic now")
 
 
 def test_errors_are_counted_and_are_no_evidence(tmp_path: Path) -> None:
