@@ -51,7 +51,7 @@ format: $(VENV)/.ready  ## format the code and write generated pages anew
 	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.ready  ## leave-one-domain-out table (hours on two cores; resumes)
-	$(BIN)/python -m benchmarks.leave_one_out
+	$(BIN)/python -m benchmarks.leave_one_out --out var/bench/leave_one_out
 
 gpu-test: $(VENV)/.ready  ## tests that need an NVIDIA device
 	$(BIN)/python -m pytest -m gpu
