@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from redshank.bundle import read_bundle
 from redshank.errors import ConfigError, ConflictError, InputError
 from redshank.files import to_json, write_atomic
 from redshank.records import as_dict
@@ -60,6 +61,7 @@ def prepare(settings: Settings, environment: Mapping[str, str]) -> Launch:
             f"the live bundle {release.live} of {serving.model} is not in {registry.bundles}",
             hint="Publish another: redshank models publish BUNDLE",
         )
+    read_bundle(registry.bundle_path(release.live))
     folder = (home.path("servers") / str(serving.port)).absolute()
     shutil.rmtree(folder, ignore_errors=True)  # the port is free, so nobody uses it
     folder.mkdir(parents=True)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from redshank.errors import ConfigError, ConflictError, InputError
+from redshank.bundle import MODEL_FILE
+from redshank.errors import ConfigError, ConflictError, InputError, IntegrityError
 from serving.launch import prepare
 from serving.lifecycle import SETTINGS_FILE
 
@@ -57,6 +58,9 @@ def test_what_cannot_work_is_said_before_the_start(home: Any) -> None:
         prepare(home.with_serving(port=port, host="::zz", tokens_file=_tokens(home)), {})
     with pytest.raises(ConflictError, match="cannot listen"):
         prepare(home.with_serving(port=70_000), {})
+    (home.registry.bundle_path(home.one) / MODEL_FILE).write_bytes(b"changed")
+    with pytest.raises(IntegrityError, match="sha256"):
+        prepare(home.with_serving(port=port), {})
     shutil.rmtree(home.registry.bundle_path(home.one))
     with pytest.raises(InputError, match="is not in"):
         prepare(home.with_serving(port=port), {})
