@@ -28,7 +28,6 @@ LABELS = ["model", "version", "domain"]
 BUCKETS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 MOST_CLASSES = 20
 """Models with more classes get no series by predicted class."""
-CAUSES = ("look", "mix", "both", "shape", "novelty")
 
 
 class BoardCollector(Collector):
@@ -115,8 +114,12 @@ def _gauge_series(rows: list[StreamRow]) -> Iterator[Metric]:
     )
     threshold = _gauge("drift_threshold_log10", "Evidence at which to alarm.", "reference")
     novelty = _gauge("novelty_ratio", "Recent images beyond the 95 % novelty quantile.")
+    look = _gauge("drop_from_look_ratio", "Fall of confidence by the images, while alarmed.")
+    mix = _gauge("drop_from_class_mix_ratio", "Fall of confidence by other classes, likewise.")
     for row in rows:
         detail = row.detail
+        for family, part in ((look, "look"), (mix, "mix")):
+            _add(family, row, detail.get("drop", {}).get(part))
         _add(mean, row, detail["mean_confidence"])
         _add(novelty, row, detail["novelty_share"])
         for name, value in detail["reference_mean_confidence"].items():
@@ -125,7 +128,7 @@ def _gauge_series(rows: list[StreamRow]) -> Iterator[Metric]:
             _add(evidence, row, numbers["total_log10"], name, "drift")
             _add(evidence, row, numbers["confidence_log10"], name, "degraded")
             _add(threshold, row, numbers["threshold_log10"], name)
-    yield from (mean, reference, evidence, threshold, novelty)
+    yield from (mean, reference, evidence, threshold, novelty, look, mix)
 
 
 def _state_series(rows: list[StreamRow], board: Board) -> Iterator[Metric]:

@@ -82,8 +82,12 @@ class Evaluator:
         _check_tick_length(store, plan)
         self._load()
 
-    def pass_once(self) -> Pass:
-        """Evaluate every closed tick that has events, and deliver triggers."""
+    def pass_once(self, stop: Callable[[], bool] = lambda: False) -> Pass:
+        """Evaluate every closed tick that has events, and deliver triggers.
+
+        Args:
+            stop: asked between ticks; when it says True the rest waits for the next pass.
+        """
         started, ticks, events = time.perf_counter(), 0, 0
         open_tick = math.floor((self.clock() - self.around.grace_s) / self.plan.tick_s)
         self._answering.clear()
@@ -94,7 +98,7 @@ class Evaluator:
             tick_s=self.plan.tick_s,
             last_tick=self.store.last_tick(),
         )
-        while (found := take_tick(readers, before_tick=open_tick)) is not None:
+        while not stop() and (found := take_tick(readers, before_tick=open_tick)) is not None:
             tick, rows, cursors = found
             try:
                 self._evaluate(tick, rows, cursors)

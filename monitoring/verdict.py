@@ -11,6 +11,7 @@ from redshank.files import rfc3339
 from redshank.store.monitor_rows import Alarm, Evidence, State, StreamKey, StreamRow
 
 from .alarms import reference_cells
+from .class_mix import split_drop
 from .stream import Detection, Stream
 
 MOSTLY_NEW = 0.5
@@ -38,6 +39,7 @@ def decide(stream: Stream, open_alarms: Sequence[Alarm], *, answers: bool = True
     detail = _detail(stream)
     if not answers:
         return _looking_on(stream, detail)
+    detail |= _drop(stream) if open_alarms else {}
     by_kind = {alarm.kind: alarm for alarm in open_alarms}
     if (alarm := by_kind.get("degraded")) is not None:
         return Verdict("degraded", alarm.sentence, {**detail, **_about(alarm)})
@@ -115,6 +117,16 @@ def _detail(stream: Stream) -> dict[str, Any]:
         "burn_in_scenes": stream.burn_in.scenes,
         "burn_in_needed": stream.plan.burn_in_scenes,
     }
+
+
+def _drop(stream: Stream) -> dict[str, Any]:
+    """How far recent confidence lies below the burn-in, by the look of images and by classes."""
+    classes, labelled = len(stream.baseline.classes), stream.baseline.labelled_CCZ
+    tables = (stream.burn_in.cells_CZ, stream.recent.cells_CZ)
+    if stream.relative is None or any(len(table) != classes for table in tables):
+        return {}
+    split = split_drop(labelled, *tables)
+    return {} if split is None else {"drop": {"look": split.look, "mix": split.mix}}
 
 
 def _about(alarm: Alarm) -> dict[str, Any]:

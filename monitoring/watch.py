@@ -57,7 +57,7 @@ def watch(
             monitoring = settings.monitoring
             serving(stack.enter_context(serve_board(board, monitoring.host, monitoring.port)))
         while True:
-            done = evaluator.pass_once()
+            done = evaluator.pass_once(stop.is_set)
             board.publish(evaluator, done)
             report(done)
             if once or stop.is_set():

@@ -120,6 +120,16 @@ def _confidence() -> tuple[Panel, ...]:
             (Query(f"redshank_novelty_ratio{{{PICK}}}", "{{domain}}"),),
         ),
         Panel(
+            "Fall of confidence: look or class mix",
+            "For alarmed domains: what worse images cost, and what other classes explain.",
+            "timeseries",
+            "percentunit",
+            (
+                Query(f"redshank_drop_from_look_ratio{{{PICK}}}", "{{domain}} look"),
+                Query(f"redshank_drop_from_class_mix_ratio{{{PICK}}}", "{{domain}} mix"),
+            ),
+        ),
+        Panel(
             "Confidence histogram",
             "Scene-weighted predictions by calibrated confidence.",
             "heatmap",

@@ -58,6 +58,8 @@ def test_only_the_harmed_site_is_degraded_and_says_when_and_why(station: Station
     assert alarm.images_since_onset <= 150
     assert alarm.raised_s - alarm.onset_s <= 15
     assert "Mean confidence went from 9" in alarm.sentence
+    drop = rows["fog"].detail["drop"]
+    assert drop["look"] > 0.08 > abs(drop["mix"])
     assert rows["fog"].detail["alarm"]["onset"] == rfc3339(alarm.onset_s)
 
 
@@ -253,6 +255,19 @@ def test_another_tick_length_is_refused(station: Station) -> None:
     station.evaluator()
     with pytest.raises(ConfigError, match=r"counts ticks of 1.0 s, the settings say 5.0 s"):
         Station(station.root, plan=dataclasses.replace(PLAN, tick_s=5.0)).evaluator()
+
+
+def test_a_stop_is_heeded_between_ticks_and_the_rest_follows(station: Station) -> None:
+    station.now_s = START + TICKS
+    asked: list[int] = []
+
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) > 3
+
+    evaluator = station.evaluator()
+    assert evaluator.pass_once(stop).ticks == 3
+    assert evaluator.pass_once().ticks == TICKS - 3
 
 
 def test_no_events_are_no_ticks(tmp_path: Path) -> None:
