@@ -24,6 +24,8 @@ from redshank.records import as_dict, from_dict
 SCHEMA = 1
 Role = Literal["live", "shadow", "canary"]
 OK = "ok"
+SpoolError = sqlite3.Error
+"""What a full disk, a lock or a lost file raises in `EventWriter.append` and `seal`."""
 
 
 @dataclass(frozen=True)

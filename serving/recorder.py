@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import sqlite3
 import threading
 from collections import deque
 from collections.abc import Iterable
 from typing import Protocol
 
 from redshank.errors import RedshankError
-from redshank.events import Event
+from redshank.events import Event, SpoolError
 from redshank.fieldstore import FieldStore
 
 from .metrics import Metrics
@@ -32,7 +31,7 @@ class Spool(Protocol):
     """What the recorder needs of `redshank.events.EventWriter`."""
 
     def append(self, events: Iterable[Event]) -> int:
-        """Write a batch or raise sqlite3.Error or OSError."""
+        """Write a batch or raise SpoolError or OSError."""
 
     def seal(self) -> None:
         """Mark the file complete."""
@@ -110,7 +109,7 @@ class Recorder:
         self._drop("shutdown", len(self._ready) + len(self._queue))
         try:
             self._spool.seal()
-        except (sqlite3.Error, OSError) as error:
+        except (SpoolError, OSError) as error:
             log.error("the spool was not sealed: %s", error)
 
     def _flush(self) -> None:
@@ -129,7 +128,7 @@ class Recorder:
         batch = list(self._ready)
         try:
             self._spool.append(batch)
-        except (sqlite3.Error, OSError) as error:
+        except (SpoolError, OSError) as error:
             if not self._failing:
                 log.error("events cannot be written, they wait in memory: %s", error)
             self._failing = True
