@@ -77,7 +77,6 @@ def _label_variable(name: str, series: str, label: str) -> dict[str, Any]:
         "type": "query",
         "datasource": DATASOURCE,
         "query": {"query": query, "refId": f"{name}-values"},
-        "definition": query,
         "refresh": 2,
         "sort": 1,
         "multi": True,
