@@ -93,7 +93,8 @@ def compare_bundles(
         label_N = _labels(snapshot, [item.label for item in items])[answers.kept_N]
         gates += _source_gates(domain, answers, label_N, limits)
     fresh = field_items(snapshot)
-    for domain in sorted({item.domain for item in fresh}):
+    # without a field image nothing says that the challenger did not collapse: "" cannot tell
+    for domain in sorted({item.domain for item in fresh}) or [""]:
         items = [item for item in fresh if item.domain == domain]
         answers = answer_both(champion, challenger, snapshot, items, stop=stop)
         label_N = _labels(snapshot, [labels.get(i.sha256, "") for i in items])[answers.kept_N]

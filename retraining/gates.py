@@ -91,7 +91,7 @@ def class_entropy_gate(
         threshold=max_drop,
         n=n,
         detectable=None,
-        sentence=f"entropy of predicted classes on {n} field images of {domain}: "
+        sentence=f"entropy of predicted classes on {n} field images of {domain or 'any site'}: "
         f"champion {old:.3f}, challenger {new:.3f} of log({classes}); "
         f"a fall of {drop:.3f}, allowed {max_drop:.3f}",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +27,7 @@ def decide(
     mode: Mode,
     cooldown_ends_s: float,
     now_s: float,
-    images: int,
+    count_images: Callable[[], int],
     min_images: int,
 ) -> Decision:
     """The policy. A person's trigger skips mode `off` and the cool-down, never the image count.
@@ -37,7 +37,7 @@ def decide(
         mode: `retraining.mode`.
         cooldown_ends_s: from `cooldown_end`.
         now_s: seconds since the epoch.
-        images: usable field images, one a scene.
+        count_images: gives the number of field images, one a scene; asked last, as it costs.
         min_images: how many a healing needs.
     """
     manual = trigger.kind == "manual"
@@ -46,6 +46,7 @@ def decide(
     if now_s < cooldown_ends_s and not manual:
         hours = (cooldown_ends_s - now_s) / 3600
         return Decision("wait", f"cool-down of the model ends in {hours:.1f} h")
+    images = count_images()
     if images < min_images:
         where = ", ".join(trigger.domains) or "all domains"
         return Decision("wait", f"{images} of {min_images} field images captured ({where})")

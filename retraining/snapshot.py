@@ -66,9 +66,7 @@ class Snapshot:
     champion_run: str
     manifest_sha256: str
     kept_items: int
-    """Items of the champion's manifest."""
-    deleted_items: int
-    """Items of it that were left out because somebody deleted the image."""
+    """Items of the champion's manifest; the rest are deleted, gone, or field images once more."""
     unreadable: int
     constant: int
     field: tuple[FieldEntry, ...]
@@ -144,12 +142,12 @@ def write_snapshot(
         return manifest
     for stale in folder.parent.glob(f".{folder.name}.*"):  # of a process that was killed
         shutil.rmtree(stale, ignore_errors=True)
-    kept = tuple(_carried_items(champion, deleted))
-    known = {(item.domain, item.sha256) for item in kept}
-    fresh = [
-        image
-        for image in usable.images
-        if image.sha256 not in deleted and (image.domain, image.sha256) not in known
+    fresh = [image for image in usable.images if image.sha256 not in deleted]
+    again = {(image.domain, image.sha256) for image in fresh}
+    kept = [
+        item
+        for item in _carried_items(champion, deleted)
+        if item.label or (item.domain, item.sha256) not in again
     ]
     with publish_folder(folder) as scratch:
         for image in fresh:
@@ -165,7 +163,6 @@ def write_snapshot(
             champion_run=champion_run,
             manifest_sha256=digest,
             kept_items=len(kept),
-            deleted_items=len(champion.items) - len(kept),
             unreadable=usable.unreadable,
             constant=usable.constant,
             field=tuple(_entry(image) for image in fresh),
@@ -175,7 +172,7 @@ def write_snapshot(
 
 
 def field_items(manifest: Manifest) -> tuple[Item, ...]:
-    """The field images that this snapshot added: those below its own folder."""
+    """The field images of this healing: those below the snapshot's own folder."""
     return tuple(item for item in manifest.items if not Path(item.path).is_absolute())
 
 

@@ -43,7 +43,7 @@ def consider(place: Workplace, healing: Healing, hold: Hold) -> Healing:
             healing.model, place.store.healings(), cooldown_s=place.rules.cooldown_s
         ),
         now_s=place.clock(),
-        images=len(_field_images(place, trigger)),
+        count_images=lambda: len(_chosen_images(place, trigger)),
         min_images=place.rules.min_images,
     )
     if decision.action == "wait":
@@ -59,11 +59,7 @@ def take_snapshot(place: Workplace, healing: Healing, hold: Hold) -> Healing:
     folder = (place.snapshots / healing.healing_id).absolute()
     if not (folder / MANIFEST).is_file():
         run_folder, run = run_of_bundle(place.runs, champion_folder(place, healing))
-        chosen = choose_images(
-            _field_images(place, place.store.trigger(healing.trigger_id)),
-            max_images=place.rules.max_images,
-            client_share=place.rules.client_share,
-        )
+        chosen = _chosen_images(place, place.store.trigger(healing.trigger_id))
         size = run.backbone.image_size
         usable = look_at(chosen, height=size, width=size)
         if complaint := _complaint(usable, place.rules.min_images):
@@ -115,11 +111,15 @@ def champion_folder(place: Workplace, healing: Healing) -> Path:
     return place.registry.bundle_path(healing.champion or "")
 
 
-def _field_images(place: Workplace, trigger: Trigger) -> tuple[FieldImage, ...]:
-    """Images since the onset, of the trigger's domains or of all that capture."""
+def _chosen_images(place: Workplace, trigger: Trigger) -> tuple[FieldImage, ...]:
+    """Images since the onset, of the trigger's domains or of all that capture, within the caps."""
     since_s = None if trigger.onset_at is None else parse_rfc3339(trigger.onset_at)
     domains = trigger.domains or place.field.domains()
-    return tuple(i for domain in domains for i in place.field.images(domain, since_s=since_s))
+    return choose_images(
+        (image for domain in domains for image in place.field.images(domain, since_s=since_s)),
+        max_images=place.rules.max_images,
+        client_share=place.rules.client_share,
+    )
 
 
 def _complaint(usable: Usable, min_images: int) -> str:

@@ -80,6 +80,20 @@ def test_a_second_healing_starts_from_the_first(world: World, store: ControlStor
     assert victim not in digests
 
 
+def test_images_that_the_champion_has_seen_still_count_in_the_gates(
+    world: World, store: ControlStore
+) -> None:
+    place = world.place(store, world.rules())
+    for _ in range(2):
+        trigger_id = add_trigger(world, store, kind="manual")
+        once(place)
+        world.clock.ahead_s += 2
+        healing = store.healing(trigger_id)
+        assert healing.state == "live"
+        (gate,) = [gate for gate in healing.gates if gate.domain == "pier"]
+        assert (gate.name, gate.n) == ("class_entropy", FIELD_IMAGES)
+
+
 @pytest.mark.parametrize(
     ("model", "refused_by"),
     [("collapsed", "class_entropy[pier]"), ("worse", "source_validation[paper]")],

@@ -49,11 +49,26 @@ def test_decide(kind: Kind, mode: Mode, cooldown_ends_s: float, images: int, act
         mode=mode,
         cooldown_ends_s=cooldown_ends_s,
         now_s=1000.0,
-        images=images,
+        count_images=lambda: images,
         min_images=300,
     )
     assert decision.action == action
     assert decision.reason
+
+
+def test_images_are_counted_only_when_nothing_else_is_in_the_way() -> None:
+    def count() -> int:
+        raise AssertionError("counted for nothing")
+
+    decision = decide(
+        a_trigger(),
+        mode="auto",
+        cooldown_ends_s=9.0,
+        now_s=1.0,
+        count_images=count,
+        min_images=300,
+    )
+    assert decision.action == "wait"
 
 
 def test_cooldown_starts_at_a_release_and_doubles_at_a_refusal() -> None:

@@ -145,7 +145,7 @@ def test_deleted_images_stay_out_of_both_parts(
     manifest = read_manifest(path)
     assert len(manifest.items) == 3 + 11
     assert not deleted & {item.sha256 for item in manifest.items}
-    assert read_json(tmp_path / "h" / SNAPSHOT)["deleted_items"] == 1
+    assert read_json(tmp_path / "h" / SNAPSHOT)["kept_items"] == 3
 
 
 def test_images_of_an_older_snapshot_are_carried_once(
@@ -164,8 +164,17 @@ def test_images_of_an_older_snapshot_are_carried_once(
     )
     manifest = read_manifest(second)
     assert len(manifest.items) == 4 + 12 + 1
-    assert [item.sha256 for item in field_items(manifest)] == [new.sha256]
-    assert first.read_bytes() != second.read_bytes()
+    digests = [image.sha256 for image in (*field, new)]
+    assert [item.sha256 for item in field_items(manifest)] == digests, "the gates look at all"
+    gone = write_snapshot(
+        tmp_path / "3",
+        champion_run="r2",
+        champion=read_manifest(first),
+        usable=Usable((new,), 0, 0),
+        deleted=(),
+    )
+    assert len(read_manifest(gone).items) == 4 + 12 + 1
+    assert [item.sha256 for item in field_items(read_manifest(gone))] == [new.sha256]
 
 
 def test_two_healings_of_the_same_images_have_different_digests(
