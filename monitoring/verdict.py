@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from redshank.cells import mean_confidence
@@ -67,13 +67,22 @@ def present_state(row: StreamRow, *, now_s: float, silent_after_s: float) -> tup
 def answering_rows(
     rows: Iterable[StreamRow], answers: Callable[[StreamKey], bool]
 ) -> tuple[StreamRow, ...]:
-    """One row a domain: of a version that answers it, else of its newest version."""
+    """One row a domain: of a version that answers it, else its newest row, said to be learning."""
     newest: dict[tuple[str, str], StreamRow] = {}
     for row in sorted(rows, key=lambda row: row.key.version):
         place = (row.key.model, row.key.domain)
         if answers(row.key) or place not in newest or not answers(newest[place].key):
             newest[place] = row
-    return tuple(newest[place] for place in sorted(newest))
+    return tuple(_if_answering(newest[place], answers) for place in sorted(newest))
+
+
+def _if_answering(row: StreamRow, answers: Callable[[StreamKey], bool]) -> StreamRow:
+    """The row, or what to say of a domain that the present version has not met."""
+    if answers(row.key):
+        return row
+    sentence = f"The version that answers now has seen nothing here yet, unlike {row.key.version}."
+    detail = {name: value for name, value in row.detail.items() if name != "alarm"}
+    return replace(row, state="learning", sentence=sentence, detail=detail)
 
 
 def _looking_on(stream: Stream, detail: dict[str, Any]) -> Verdict:

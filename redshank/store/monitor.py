@@ -175,7 +175,9 @@ class MonitorStore:
 
     def unsent_triggers(self) -> tuple[Alarm, ...]:
         """Alarms whose trigger has not reached the control database yet."""
-        return tuple(a for a in self.alarms() if a.trigger is not None and not a.trigger_sent)
+        waiting = ALARMS.c.trigger.is_not(None) & ALARMS.c.trigger_sent.is_(False)
+        query = sa.select(ALARMS).where(waiting).order_by(ALARMS.c.raised_tick)
+        return tuple(alarm_of(row) for row in self._all(query))
 
     def mark_sent(self, alarm_id: str) -> None:
         """Remember that the alarm's trigger is in the control database."""

@@ -214,7 +214,7 @@ def test_a_version_that_does_not_answer_raises_no_alarm(station: Station) -> Non
     evaluator.pass_once()
     assert station.store.alarms() == ()
     assert station.triggers == []
-    row = rows_of(evaluator)["fog"]
+    row = next(r for r in station.store.streams() if r.key.domain == "fog")
     assert row.state == "degraded"  # what a shadow shows is told, and nothing follows
     assert row.sentence.startswith("This version answers no traffic now")
 

@@ -16,6 +16,8 @@ def test_a_domain_is_shown_under_the_version_that_answers_it() -> None:
     rows = [row("a", "b1"), row("a", "b2"), row("a", "b3"), row("b", "b1"), row("b", "b3")]
     shown = answering_rows(rows, lambda key: key.version == "b2")
     assert [(r.key.domain, r.key.version) for r in shown] == [("a", "b2"), ("b", "b3")]
+    assert [r.state for r in shown] == ["healthy", "learning"]  # b2 has not met domain b
+    assert "has seen nothing here yet" in shown[1].sentence
 
 
 def test_silence_outranks_what_was_known() -> None:
