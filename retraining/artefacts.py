@@ -25,14 +25,14 @@ def find_run(runs: Path, manifest: Path) -> str | None:
     return None
 
 
-def find_bundle(bundles: Path, *, run_id: str) -> str | None:
-    """Id of the newest bundle that was exported from this run; None when there is none."""
+def find_bundle(bundles: Path, *, run_id: str, model: str) -> str | None:
+    """Id of the newest bundle of a model that was exported from this run, or None."""
     for folder in _newest_first(bundles, BUNDLE_FILE):
         try:
             bundle = read_bundle(folder, verify=False)
         except RedshankError:
             continue
-        if bundle.provenance.run_id == run_id:
+        if (bundle.provenance.run_id, bundle.model) == (run_id, model):
             return read_bundle(folder).bundle_id
     return None
 

@@ -94,13 +94,15 @@ def train(place: Workplace, healing: Healing, hold: Hold) -> Healing:
 def export(place: Workplace, healing: Healing, hold: Hold) -> Healing:
     """export: turn the run into a bundle."""
     run_id, champion = healing.run or "", healing.champion or ""
-    bundle_id = find_bundle(place.registry.bundles, run_id=run_id)
+    bundle_id = find_bundle(place.registry.bundles, run_id=run_id, model=healing.model)
     if bundle_id is None:
-        command = export_command(place, (place.runs / run_id).absolute(), champion)
+        command = export_command(
+            place, (place.runs / run_id).absolute(), champion, model=healing.model
+        )
         log = place.logs / healing.healing_id / "export.log"
         if not _run_stage(place, command, log, hold):
             return healing
-        bundle_id = find_bundle(place.registry.bundles, run_id=run_id)
+        bundle_id = find_bundle(place.registry.bundles, run_id=run_id, model=healing.model)
         if bundle_id is None:
             raise StageError(f"export ended well but left no bundle of run {run_id}")
     return move(place, healing, hold, "gates", f"exported {bundle_id}", challenger=bundle_id)

@@ -33,6 +33,7 @@ class Workplace:
     logs: Path
     """`<logs>/<healing_id>/training.log` and `export.log`."""
     model: str
+    """Model of scheduled triggers; other triggers name their own."""
     rules: RetrainingSettings
     program: tuple[str, ...]
     """The command that `train` and `export` are verbs of."""
@@ -73,7 +74,7 @@ def training_command(
     return (*place.program, "train", str(manifest), *parent, "--resume", *place.options, *fixed)
 
 
-def export_command(place: Workplace, run: Path, champion: str) -> tuple[str, ...]:
+def export_command(place: Workplace, run: Path, champion: str, *, model: str) -> tuple[str, ...]:
     """`redshank export` of the challenger's run."""
     return (
         *place.program,
@@ -83,7 +84,7 @@ def export_command(place: Workplace, run: Path, champion: str) -> tuple[str, ...
         champion,
         *place.options,
         "--set",
-        f"export.model={place.model}",
+        f"export.model={model}",
     )
 
 
