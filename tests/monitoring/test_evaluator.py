@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.evaluator import OTHER, Evaluator
+from monitoring.evaluator import Evaluator
 from monitoring.replay import differing
-from redshank.errors import ConfigError, ConflictError
+from redshank.errors import ConflictError
 from redshank.events import EventWriter
 from redshank.files import rfc3339
+from redshank.store.monitor import TickWrite
 from redshank.store.monitor_rows import StreamRow
 from redshank.trigger import Trigger
 from tests.monitoring.field import (
@@ -99,6 +100,30 @@ def test_stopping_between_ticks_changes_nothing(tmp_path: Path, station: Station
         halting.now_s = START + tick
         halting.evaluator().pass_once()
     assert_same(station, halting)
+
+
+def test_a_tick_that_could_not_be_written_is_done_again(
+    tmp_path: Path, station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station.now_s = START + TICKS
+    evaluator = station.evaluator()
+    commit, tries = evaluator.store.commit, []
+
+    def refused_once(change: TickWrite) -> None:
+        tries.append(change.tick)
+        if len(tries) == 20:
+            raise ConflictError("monitor.db was locked")
+        commit(change)
+
+    monkeypatch.setattr(evaluator.store, "commit", refused_once)
+    with pytest.raises(ConflictError):
+        evaluator.pass_once()
+    evaluator.pass_once()
+    calm = Station(tmp_path / "calm", now_s=START + TICKS)
+    write_test_bundle(calm.root / "bundles")
+    write_spool(calm.spool, FLEET, TICKS)
+    calm.evaluator().pass_once()
+    assert_same(calm, station)
 
 
 def assert_same(first: Station, second: Station) -> None:
@@ -217,60 +242,3 @@ def test_a_version_that_does_not_answer_raises_no_alarm(station: Station) -> Non
     row = next(r for r in station.store.streams() if r.key.domain == "fog")
     assert row.state == "degraded"  # what a shadow shows is told, and nothing follows
     assert row.sentence.startswith("This version answers no traffic now")
-
-
-def test_errors_are_counted_and_are_no_evidence(tmp_path: Path) -> None:
-    station = Station(tmp_path)
-    with EventWriter(station.spool, "w") as writer:
-        bad = event("a", START + 0.5, outcome="bad_image", class_index=-1, confidence=0.0)
-        writer.append([bad, event("a", START + 0.6)])
-    station.now_s = START + 1
-    station.evaluator().pass_once()
-    window = station.store.windows()[0]
-    assert (window.events, window.errors, window.scenes) == (2, 1, 1)
-    assert window.cells_CZ.sum() == 1.0
-
-
-def test_domains_beyond_the_limit_are_other(tmp_path: Path) -> None:
-    station = Station(tmp_path, plan=dataclasses.replace(PLAN, max_domains=2))
-    with EventWriter(station.spool, "w") as writer:
-        writer.append(event(f"d{n}", START + 0.1 * n) for n in range(5))
-    station.now_s = START + 1
-    evaluator = station.evaluator()
-    evaluator.pass_once()
-    assert sorted(rows_of(evaluator)) == ["d0", "d1", OTHER]
-
-
-def test_a_deleted_spool_is_forgotten(station: Station) -> None:
-    station.now_s = START + TICKS
-    evaluator = station.evaluator()
-    evaluator.pass_once()
-    assert len(station.store.cursors()) == 2
-    (station.spool / "w0-1.db").unlink()
-    evaluator.pass_once()
-    assert list(station.store.cursors()) == ["w1-1.db"]
-
-
-def test_another_tick_length_is_refused(station: Station) -> None:
-    station.evaluator()
-    with pytest.raises(ConfigError, match=r"counts ticks of 1.0 s, the settings say 5.0 s"):
-        Station(station.root, plan=dataclasses.replace(PLAN, tick_s=5.0)).evaluator()
-
-
-def test_a_stop_is_heeded_between_ticks_and_the_rest_follows(station: Station) -> None:
-    station.now_s = START + TICKS
-    asked: list[int] = []
-
-    def stop() -> bool:
-        asked.append(1)
-        return len(asked) > 3
-
-    evaluator = station.evaluator()
-    assert evaluator.pass_once(stop).ticks == 3
-    assert evaluator.pass_once().ticks == TICKS - 3
-
-
-def test_no_events_are_no_ticks(tmp_path: Path) -> None:
-    evaluator = Station(tmp_path).evaluator()
-    assert evaluator.pass_once().ticks == 0
-    assert evaluator.answering_rows() == ()

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from monitoring.evaluator import Pass
+from monitoring.watch import answering_versions, stop_on_signals, watch
+from redshank.errors import ConflictError
+from redshank.registry import Canary, Registry
+from redshank.settings import Home, MonitoringSettings, ServingSettings, Settings
+from redshank.store.monitor import open_monitor
+from tests.monitoring.field import START, Site, write_spool, write_test_bundle
+
+
+def settings_of(root: Path) -> Settings:
+    return Settings(
+        home=Home(root=str(root)),
+        monitoring=MonitoringSettings(tick_s=0.25, port=0, trigger=False),
+        serving=ServingSettings(flush_s=0.01, retention_days=1e6),
+    )
+
+
+def test_live_and_canary_answer_and_a_shadow_does_not(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "models", tmp_path / "bundles")
+    assert answering_versions(registry, "default") is None
+    for name in ("b1", "b2", "b3"):
+        write_test_bundle(tmp_path / "bundles", name)
+    by = {"actor": "test", "reason": "test", "at_s": 1.0}
+    registry.publish("b1", **by)  # type: ignore[arg-type]  # keyword bundle
+    registry.set_shadow("default", "b2", **by)  # type: ignore[arg-type]  # keyword bundle
+    assert answering_versions(registry, "default") == frozenset({"b1"})
+    registry.set_canary("default", Canary("b3", (), 0.1), **by)  # type: ignore[arg-type]  # keyword bundle
+    assert answering_versions(registry, "default") == frozenset({"b1", "b3"})
+
+
+def test_it_goes_on_until_stopped_and_frees_its_role(tmp_path: Path) -> None:
+    write_test_bundle(tmp_path / "bundles")
+    total = write_spool(tmp_path / "spool", [Site("home")], 3)
+    stop = threading.Event()
+    passes: list[Pass] = []
+    addresses: list[str] = []
+
+    def report(done: Pass) -> None:
+        passes.append(done)
+        if len(passes) == 3:
+            stop.set()
+
+    done = watch(
+        settings_of(tmp_path),
+        once=False,
+        stop=stop,
+        clock=lambda: START + 10,
+        report=report,
+        serving=addresses.append,
+    )
+    assert [p.events for p in passes] == [total, 0, 0]
+    assert done is passes[-1]
+    assert addresses[0].startswith("http://127.0.0.1:")
+    with open_monitor(tmp_path / "monitor.db").only_writer():
+        pass
+
+
+def test_a_second_one_is_refused_before_it_reads_anything(tmp_path: Path) -> None:
+    with (
+        open_monitor(tmp_path / "monitor.db").only_writer(),
+        pytest.raises(ConflictError, match="another evaluator"),
+    ):
+        watch(settings_of(tmp_path), once=True, stop=threading.Event())
+
+
+def test_signals_ask_to_stop_and_handlers_come_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_on_signals() as stop:
+        assert not stop.is_set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.wait(5.0)
+    assert signal.getsignal(signal.SIGTERM) is before
