@@ -93,7 +93,7 @@ def write_manifest(path: Path, *, root: str, classes: Iterable[str], items: Iter
     """Write a manifest atomically; returns its sha256 digest."""
     header = Header(SCHEMA, root, tuple(classes))
     lines = [_line(header), *(_line(item) for item in items)]
-    write_atomic(path, "".join(lines).encode())
+    write_atomic(path, b"".join(lines))
     return sha256_file(path)
 
 
@@ -120,14 +120,17 @@ def read_manifest(path: Path) -> Manifest:
 
 def _open(path: Path) -> tuple[Header, Iterator[Item]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # U+2028 may be in a file's name
     except FileNotFoundError as error:
         raise InputError(
             f"manifest {path} does not exist", hint="Make one: redshank data scan FOLDER"
         ) from error
     except (UnicodeDecodeError, IsADirectoryError) as error:
-        raise InputError(f"{path} is not a manifest (JSON lines, UTF-8)") from error
-    if not lines:
+        raise InputError(
+            f"{path} is not a manifest (JSON lines, UTF-8)",
+            hint="Make one: redshank data scan FOLDER",
+        ) from error
+    if not lines[0].strip():
         raise InputError(f"manifest {path} is empty")
     values = _parse(lines[0], path, 1)
     check_schema(values, current=SCHEMA, source=f"{path}, line 1")
@@ -146,11 +149,15 @@ def _parse(line: str, path: Path, number: int) -> object:
         raise SchemaError(f"{path}, line {number}: not JSON: {error}") from error
 
 
-def _line(record: Header | Item) -> str:
+def _line(record: Header | Item) -> bytes:
     values = as_dict(record)
     if isinstance(record, Item):
         values = {k: v for k, v in values.items() if v not in ("", None)}
-    return json.dumps(values, ensure_ascii=False) + "\n"
+    text = json.dumps(values, ensure_ascii=False) + "\n"
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:  # a file name of other bytes, which Python escapes so
+        raise InputError(f"{text.strip()!r} is not UTF-8", hint="Rename the file.") from error
 
 
 def _resolve(manifest: Path, root: str) -> Path:

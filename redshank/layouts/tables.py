@@ -26,10 +26,21 @@ def read_table(path: Path) -> Listing:
     """Read a table of images.
 
     Raises:
-        InputError: a column is unknown or missing, a split has another name, or a row is empty.
+        InputError: a column is unknown or missing, a split has another name, a row is empty, an
+            image is listed twice, or the file is no table.
     """
     rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path)
-    items = [_item(values, f"{path}, line {number}") for number, values in rows]
+    lines: dict[str, int] = {}
+    items = []
+    try:
+        for number, values in rows:
+            item = _item(values, f"{path}, line {number}")
+            first = lines.setdefault(item.path, number)
+            if first != number:
+                raise InputError(f"{path}, line {number}: {item.path} is in line {first} already")
+            items.append(item)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is no table: {error}", hint="Save it as UTF-8.") from error
     return make_listing(path.parent.resolve(), items, [])
 
 
@@ -40,7 +51,8 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    lines = path.read_text(encoding="utf-8").split("\n")  # U+2028 may be in a file's name
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:

@@ -36,6 +36,15 @@ def test_absolute_item_path_stands_for_itself(tmp_path: Path) -> None:
     assert read_manifest(_write(tmp_path, item)).image_path(item) == tmp_path / "x.png"
 
 
+def test_any_file_name_survives_or_is_named(tmp_path: Path) -> None:
+    odd = tuple(
+        Item(f"a{mark}b.png", f"d{mark}e") for mark in ("\u2028", "\u0085", "\x0c", "\n", '"')
+    )
+    assert read_manifest(_write(tmp_path, *odd)).items == odd
+    with pytest.raises(InputError, match=r"\\udcff.*is not UTF-8"):
+        _write(tmp_path, Item("a\udcff.png", "d"))
+
+
 @pytest.mark.parametrize(
     ("item", "message"),
     [

@@ -45,6 +45,7 @@ def test_json_lines_take_class_for_label_and_numbers_as_text(tmp_path: Path) -> 
         ("path,label\na.png,cat\n", "column 'domain' is missing"),
         ("path,domain,split\na.png,n,dev\n", "line 2: split 'dev' is none of train, val, test"),
         ("path,domain\n", "holds no image"),
+        ("path,domain\na.png,n\nb.png,n\na.png,s\n", "line 4: a.png is in line 2 already"),
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -58,3 +59,15 @@ def test_json_errors_name_the_line(tmp_path: Path) -> None:
         read_layout(table(tmp_path, "i.jsonl", '{"path": "a", "domain": "d"}\n{oops\n'))
     with pytest.raises(InputError, match="line 1: expected an object"):
         read_layout(table(tmp_path, "i.jsonl", "[1]\n"))
+
+
+def test_line_separators_in_names_are_no_line_ends(tmp_path: Path) -> None:
+    path = table(tmp_path, "i.jsonl", '{"path": "a\u2028b.png", "domain": "d"}\r\n')
+    assert [item.path for item in read_layout(path).items] == ["a\u2028b.png"]
+
+
+def test_a_table_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    for name in ("i.csv", "i.jsonl"):
+        (tmp_path / name).write_bytes("path,domain\nhéron.png,n\n".encode("latin-1"))
+        with pytest.raises(InputError, match=f"{name} is no table.*\n.*UTF-8"):
+            read_layout(tmp_path / name)
