@@ -85,7 +85,9 @@ def run_verb(
         StageError: the exit status is not among `accepted`.
     """
     began = time.monotonic()
-    process = subprocess.Popen(_command(arguments, config), cwd=cwd, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        _command(arguments, config), cwd=cwd, env=_environment(), stdout=subprocess.PIPE
+    )
     try:
         assert process.stdout is not None
         stdout = process.stdout.read().decode()
@@ -116,6 +118,7 @@ def background(
         process = subprocess.Popen(
             _command(arguments, config),
             cwd=cwd,
+            env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -152,6 +155,14 @@ def terminate_as_interrupt() -> Iterator[None]:
 def _command(arguments: Sequence[str], config: Path) -> list[str]:
     verb, *rest = arguments
     return [sys.executable, "-m", "redshank", verb, "--config", str(config), *rest]
+
+
+def _environment() -> dict[str, str]:
+    """Threads of a training sleep while they wait for each other, unless the user says otherwise.
+
+    By default they spin: beside a server on two cores a step then takes 1.4 s instead of 0.05 s.
+    """
+    return {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
 
 
 def _signal_group(pid: int, sign: signal.Signals) -> None:

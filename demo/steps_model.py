@@ -1,6 +1,7 @@
 """Steps 1 to 3: data, training, export: verbs of the `redshank` command, as a user types them."""
 
 import json
+import sys
 from pathlib import Path
 
 from redshank.run import Run, read_run
@@ -23,8 +24,9 @@ def build_data(turn: Turn) -> None:
 
 
 def train_model(turn: Turn) -> Run:
-    """Train; returns the run. Its figures are printed by the verb itself."""
-    folder = last_line(turn.verb("train", str(turn.workspace.manifest)))
+    """Train; returns the run. The verb shows its progress bars on a terminal only."""
+    quiet = () if sys.stderr.isatty() else ("--quiet",)
+    folder = last_line(turn.verb("train", *quiet, str(turn.workspace.manifest)))
     run = read_run(Path(folder))
     turn.summary.accuracy_by_domain = accuracy_by_domain(run)
     for domain, accuracy in turn.summary.accuracy_by_domain.items():
