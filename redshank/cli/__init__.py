@@ -35,7 +35,9 @@ VERBS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status: 0 done, 1 failed, 2 usage, 3 found something."""
     try:
-        options = build_parser().parse_args(arguments)
+        shared = argparse.Namespace(config=None, set=[])
+        _, rest = _common_parser().parse_known_args(arguments, shared)
+        options = build_parser().parse_args(rest, shared)
         settings = load_settings(options.config, overrides=options.set)
         return int(options.run(options, settings))
     except RedshankError as error:
@@ -69,15 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
         "they never saw.",
     )
     parser.add_argument("--version", action="version", version=f"redshank {__version__}")
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--config", type=Path, metavar="FILE", help="default: redshank.toml")
-    common.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="override one setting; may be given again",
-    )
+    common = _common_parser()
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, summary in VERBS.items():
         module = importlib.import_module(f"redshank.cli.{verb}")
@@ -85,6 +79,21 @@ def build_parser() -> argparse.ArgumentParser:
         module.add_arguments(one)
         one.set_defaults(run=module.run)
     return parser
+
+
+def _common_parser() -> argparse.ArgumentParser:
+    """Options that may stand anywhere; a verb's copy of them is for its help only."""
+    common = argparse.ArgumentParser(
+        prog="redshank", add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS
+    )
+    common.add_argument("--config", type=Path, metavar="FILE", help="default: redshank.toml")
+    common.add_argument(
+        "--set",
+        action="append",
+        metavar="SECTION.KEY=VALUE",
+        help="override one setting; may be given again",
+    )
+    return common
 
 
 def _missing(error: ModuleNotFoundError) -> MissingPartError:

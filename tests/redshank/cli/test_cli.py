@@ -46,6 +46,19 @@ def test_bad_setting_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Did you mean 'steps'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_settings_may_stand_anywhere(
+    place: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["models", "list"]
+    arguments[place:place] = ["--set", f"home.root={tmp_path / 'here'}", "--set", "home.rot=1"]
+    assert main(arguments) == 1
+    assert "unknown key 'rot'. Did you mean 'root'?" in capsys.readouterr().err
+    del arguments[place + 2 : place + 4]
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
 def test_doctor_finds_this_checkout_whole(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--json"]) == 0
     findings = {row["subject"]: row for row in json.loads(capsys.readouterr().out)}
