@@ -12,8 +12,8 @@ STEPS = 7
 class Console:
     """Prints the steps and remembers how long each took."""
 
-    def __init__(self, stream: TextIO = sys.stdout) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stdout if stream is None else stream
         self._number = 0
         self.seconds: dict[str, float] = {}
         self.peak_memory_mib: dict[str, float] = {}

@@ -92,3 +92,14 @@ def test_a_program_that_died_shows_its_last_words(
 def test_sigterm_becomes_an_interrupt() -> None:
     with pytest.raises(KeyboardInterrupt), terminate_as_interrupt():
         signal.raise_signal(signal.SIGTERM)
+
+
+def test_threads_of_verbs_wait_without_spinning(
+    monkeypatch: pytest.MonkeyPatch, config: Path
+) -> None:
+    run_python(monkeypatch)
+    script = "import os; print(os.environ['OMP_WAIT_POLICY'])"
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert run_verb(["x", script], cwd=config.parent, config=config).stdout == "PASSIVE\n"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert run_verb(["x", script], cwd=config.parent, config=config).stdout == "ACTIVE\n"
