@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from redshank.errors import ConfigError, InputError, MissingPartError
-from redshank.nn.backbones import BACKBONES, Backbone
+from redshank.nn.backbones import BACKBONES, RESNETS, Backbone, build_backbone
 from redshank.nn.checkpoint import load_model
 from redshank.run import WEIGHTS_FILE, Run
 from redshank.settings import TrainingSettings
@@ -43,8 +43,21 @@ def check_settings(settings: TrainingSettings) -> None:
         raise ConfigError(
             f"training.backbone is {settings.backbone!r}, expected one of {', '.join(BACKBONES)}"
         )
-    if settings.weights and not Path(settings.weights).is_file():
-        raise InputError(f"training.weights: {settings.weights} does not exist")
+    if settings.weights:
+        _check_weights(settings.backbone, Path(settings.weights))
+
+
+def _check_weights(backbone: str, weights: Path) -> None:
+    """Reads them once before hours of decoding, and leaves the random state alone."""
+    if backbone not in RESNETS:
+        raise ConfigError(
+            f"training.weights is {weights}, but {backbone} takes no pretrained weights",
+            hint=f"Set training.backbone to one of {', '.join(RESNETS)}.",
+        )
+    if not weights.is_file():
+        raise InputError(f"training.weights: {weights} does not exist")
+    with torch.random.fork_rng(devices=[]):
+        build_backbone(backbone, 2, weights=weights)
 
 
 def choose_device(name: str) -> torch.device:

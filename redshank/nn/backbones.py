@@ -5,11 +5,14 @@ Shapes: B images, 3 channels, H x W pixels, C classes, D embedding features.
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from redshank.errors import InputError
 
 RESNETS = ("resnet18", "resnet34", "resnet50")
 BACKBONES = ("small_cnn", *RESNETS)
@@ -19,6 +22,11 @@ SMALL_CNN_PLACES = 2
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_WEIGHTS_HINT = (
+    "Give the state_dict of the same torchvision network, as torch.save(model.state_dict(), FILE) "
+    "or safetensors write it."
+)
 
 
 class Backbone(nn.Module):
@@ -70,6 +78,7 @@ def build_backbone(
 
     Raises:
         ValueError: unknown name, or weights for a network that takes none.
+        InputError: the file holds no tensors, or those of another network.
     """
     if name not in BACKBONES:
         raise ValueError(f"unknown backbone {name!r}, expected one of {', '.join(BACKBONES)}")
@@ -108,14 +117,38 @@ def _resnet(name: str, num_classes: int, weights: Path | None) -> Backbone:
     net.fc = nn.Identity()
     if weights is not None:
         state = _read_weights(weights)
-        net.load_state_dict({key: t for key, t in state.items() if not key.startswith("fc.")})
+        _check_fit(net.state_dict(), state, f"{weights} holds no {name}")
+        net.load_state_dict(state)
     return Backbone(net, embedding_dim, num_classes, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    """The tensors of a file, without those of the last layer."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
-        return load_file(path)
-    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
+    state: Any
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(f"{path} is no file of tensors: {reason}", hint=_WEIGHTS_HINT) from error
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise InputError(f"{path} holds more, or other, than named tensors", hint=_WEIGHTS_HINT)
+    return {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+
+
+def _check_fit(own: dict[str, Tensor], given: dict[str, Tensor], claim: str) -> None:
+    wrong = [name for name in given if name not in own]
+    for name, tensor in own.items():  # files from before 2018 have no batch counters
+        if name in given or not name.endswith("num_batches_tracked"):
+            wrong += [] if name in given and given[name].shape == tensor.shape else [name]
+    if wrong:
+        raise InputError(
+            f"{claim}: {len(wrong)} tensors are missing, unknown or of another shape, "
+            f"like {wrong[0]!r}",
+            hint=_WEIGHTS_HINT,
+        )

@@ -234,8 +234,20 @@ def test_impossible_settings_are_named(change: dict[str, Any], message: str) -> 
         check_settings(dataclasses.replace(TrainingSettings(), **change))
 
 
+def test_broken_weights_are_found_before_any_image_is_decoded(tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_bytes(b"garbage")
+    before = torch.random.get_rng_state()
+    with pytest.raises(InputError, match=r"w\.pth is no file of tensors"):
+        check_settings(
+            dataclasses.replace(SMALL, backbone="resnet18", weights=str(tmp_path / "w.pth"))
+        )
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_missing_parts_are_named(make_manifest: MakeManifest, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"x\.pth does not exist"):
+        check_settings(dataclasses.replace(SMALL, backbone="resnet18", weights="x.pth"))
+    with pytest.raises(ConfigError, match="small_cnn takes no pretrained weights"):
         check_settings(dataclasses.replace(SMALL, weights="x.pth"))
     if not torch.cuda.is_available():
         with pytest.raises(MissingPartError, match="torch sees no GPU"):
