@@ -13,6 +13,7 @@ from redshank.store.control import open_control
 
 from .console import percent
 from .field import interleave
+from .plan import HARMED
 from .steps_field import Field, onset_of, sort_alarms
 from .summary import write_summary
 from .turn import Turn
@@ -55,7 +56,7 @@ def probes_of(stream: Sequence[Upload]) -> list[Upload]:
 
 
 def follow_healing(turn: Turn) -> Healing:
-    """Watch the newest healing until it ends, saying each state once.
+    """Watch the harmed site's healing until it ends, saying each state once.
 
     Raises:
         StageError: it did not end in time.
@@ -63,7 +64,7 @@ def follow_healing(turn: Turn) -> Healing:
     deadline = time.monotonic() + HEALING_S
     said = ""
     while time.monotonic() < deadline:
-        healing = _newest(turn)
+        healing = healing_of_site(turn, HARMED)
         if healing is not None and f"{healing.state}: {healing.reason}" != said:
             said = f"{healing.state}: {healing.reason}"
             turn.console.say(said)
@@ -142,12 +143,18 @@ def write_page(turn: Turn) -> None:
     turn.console.say(f"report: {report.stdout.strip()}")
 
 
-def _newest(turn: Turn) -> Healing | None:
+def healing_of_site(turn: Turn, site: str) -> Healing | None:
+    """The first healing that `site` triggered; one that was superseded only if there is no other.
+
+    Later triggers wait for the cool-down, which the demo does not sit out.
+    """
     store = open_control(turn.home.control_database)
     try:
-        return max(store.healings(), key=lambda healing: healing.healing_id, default=None)
+        mine = {trigger.trigger_id for trigger in store.triggers() if site in trigger.domains}
+        healings = [one for one in store.healings() if one.trigger_id in mine]
     finally:
         store.close()
+    return min(healings, key=lambda one: (one.state == "superseded", one.healing_id), default=None)
 
 
 def _write_exam(exam: Sequence[Upload], folder: Path) -> dict[str, str]:

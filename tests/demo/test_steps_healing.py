@@ -6,12 +6,14 @@ import pytest
 from demo.console import Console
 from demo.plan import SMALL
 from demo.processes import Finished
-from demo.steps_healing import examine, note_healing, probes_of
+from demo.steps_healing import examine, healing_of_site, note_healing, probes_of
 from demo.summary import Summary
 from demo.turn import Turn
 from demo.uploads import Service, Upload
 from demo.workspace import Workspace
 from redshank.healing import Gate, Healing, State
+from redshank.store.control import open_control
+from redshank.trigger import make_trigger
 
 
 def upload(number: int, severity: float = 0.0) -> Upload:
@@ -83,3 +85,29 @@ def test_without_a_challenger_there_is_one_figure(turn: Turn) -> None:
     examine(turn, [upload(0), upload(1)], "b1", None)
     assert turn.summary.accuracy_before == turn.summary.accuracy_after == 0.5
     assert turn.summary.accuracy_challenger is None
+
+
+def test_the_healing_of_the_site_is_followed_whatever_is_triggered_later(turn: Turn) -> None:
+    assert healing_of_site(turn, "ramp") is None
+    store = open_control(turn.home.control_database, clock=lambda: 100.0)
+    for number, site in enumerate(("gate", "ramp", "ramp", "yard")):
+        store.add_trigger(
+            make_trigger(
+                kind="alarm",
+                model="digits",
+                domains=[site],
+                onset_at_s=float(number),
+                created_at_s=100.0 + number,
+                actor="evaluator",
+                evidence={},
+            )
+        )
+    triggers = [one for one in store.triggers() if one.domains == ("ramp",)]
+    mine = [store.healing(one.trigger_id) for one in triggers]
+    first = min(mine, key=lambda one: one.healing_id)
+    assert healing_of_site(turn, "ramp") == first
+    store.transition(first, "superseded", reason="newer", actor="loop", lease=None)
+    found = healing_of_site(turn, "ramp")
+    store.close()
+    assert found is not None
+    assert found.healing_id == max(one.healing_id for one in mine)
