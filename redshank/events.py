@@ -10,9 +10,10 @@ rows; it is deleted when its retention ends, by whoever runs `expire`.
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -86,6 +87,7 @@ class EventWriter:
             (int(path.stem.rsplit("-", 1)[1]) for path in folder.glob(f"{worker}-*.db")), default=0
         )
         self._rows = 0
+        self._is_ours = False
         self._connection: sqlite3.Connection | None = None
 
     @property
@@ -106,11 +108,12 @@ class EventWriter:
             with connection:
                 connection.executemany("INSERT INTO events (event) VALUES (?)", rows)
         except sqlite3.Error:
-            self._abandon()
+            self._give_up()
             raise
         self._rows += len(rows)
         if self._rows >= self._max_rows:
-            self.seal()
+            with suppress(sqlite3.Error):  # the rows are in: an error would have them come again
+                self.seal()
         return len(rows)
 
     def seal(self) -> None:
@@ -136,6 +139,7 @@ class EventWriter:
             self._abandon()
         if self._connection is None:
             self._folder.mkdir(parents=True, exist_ok=True)
+            self._is_ours = not self.path.exists()
             connection = sqlite3.connect(self.path, timeout=1.0, check_same_thread=False)
             self._connection = connection
             connection.execute("PRAGMA journal_mode = WAL")
@@ -147,6 +151,14 @@ class EventWriter:
                 connection.execute("CREATE TABLE spool (schema INTEGER, sealed INTEGER)")
                 connection.execute("INSERT INTO spool VALUES (?, 0)", (SCHEMA,))
         return self._connection
+
+    def _give_up(self) -> None:
+        """Leave the file after an error; without rows it goes, a full disk must not breed files."""
+        path, empty = self.path, self._is_ours and self._rows == 0
+        self._abandon()
+        if empty:
+            with suppress(OSError):
+                _unlink(path)
 
     def _abandon(self) -> None:
         if self._connection is not None:
@@ -167,14 +179,14 @@ def read_events(path: Path, *, after_seq: int, limit: int = 10_000) -> tuple[Spo
     Fields that a newer server added are read past.
 
     Raises:
-        InputError: the file is no spool (a half-created one reads as empty).
+        InputError: the file is no spool (one half-created or just expired reads as empty).
     """
     query = "SELECT seq, event FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
     try:
         with _reading(path) as connection:
             rows = connection.execute(query, (after_seq, limit)).fetchall()
     except sqlite3.OperationalError as error:
-        if "no such table" in str(error):
+        if "no such table" in str(error) or not path.exists():
             return ()
         raise InputError(f"spool {path} cannot be read: {error}") from error
     except sqlite3.DatabaseError as error:
@@ -199,15 +211,25 @@ def expire(folder: Path, *, before_s: float) -> tuple[Path, ...]:
     """Delete files whose last change is older than `before_s`; returns them."""
     old = [path for path in spool_files(folder) if _changed_s(path) < before_s]
     for path in old:
-        for suffix in ("-wal", "-shm", ""):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        _unlink(path)
     return tuple(old)
 
 
+def _unlink(path: Path) -> None:
+    for suffix in ("-wal", "-shm", ""):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
 def _changed_s(path: Path) -> float:
-    """When rows were last added; new ones lie in the WAL until a checkpoint."""
-    files = (path, path.with_name(path.name + "-wal"))
-    return max(file.stat().st_mtime for file in files if file.exists())
+    """When rows were last added; new ones lie in the WAL until a checkpoint.
+
+    Infinity when another process deleted the file meanwhile.
+    """
+    times = []
+    for file in (path, path.with_name(path.name + "-wal")):
+        with suppress(FileNotFoundError):
+            times.append(file.stat().st_mtime)
+    return max(times, default=math.inf)
 
 
 @contextmanager

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -156,3 +157,50 @@ def test_kill_loses_no_acknowledged_batch_and_leaves_no_half_one(tmp_path: Path)
     assert len(found) % 5 == 0
     assert len(found) >= 5 * len([line for line in acknowledged if line.endswith("\n")])
     assert found == [_event(n) for n in range(len(found))]
+
+
+def test_an_unsealed_full_file_is_no_reason_to_write_its_rows_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = EventWriter(tmp_path, "w1", max_rows=2)
+
+    def fail() -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "seal", fail)
+        assert writer.append([_event(0), _event(1)]) == 2  # they are in, whatever sealing did
+    assert writer.append([_event(2)]) == 1
+    assert list(iter_spool(tmp_path)) == [_event(0), _event(1), _event(2)]
+    assert is_sealed(tmp_path / "w1-1.db")
+
+
+def test_a_full_disk_breeds_no_files(tmp_path: Path) -> None:
+    writer = EventWriter(tmp_path, "w1")
+    rows = [_event(n) for n in range(2000)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16 * 1024, hard))
+        for _ in range(5):
+            with pytest.raises(sqlite3.Error):
+                writer.append(rows)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, old)
+    assert list(tmp_path.iterdir()) == []
+    writer.append(rows)
+    assert sum(1 for _ in iter_spool(tmp_path)) == 2000
+    writer.seal()
+
+
+def test_files_that_another_process_expired_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EventWriter(tmp_path, "w1") as writer:
+        writer.append([_event(0)])
+    present = spool_files(tmp_path)
+    assert expire(tmp_path, before_s=time.time() + 60) == present
+    monkeypatch.setattr("redshank.events.spool_files", lambda _: present)
+    assert expire(tmp_path, before_s=time.time() + 60) == ()
+    assert read_events(present[0], after_seq=0) == ()
