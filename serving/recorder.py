@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Protocol
 
-from redshank.errors import RedshankError
 from redshank.events import Event, SpoolError
 from redshank.fieldstore import FieldStore
 
@@ -87,7 +86,8 @@ class Recorder:
                 image = None
             self._image_bytes += len(image) if image is not None else 0
             self._queue.append((event, image))
-            enough = len(self._queue) >= self._flush_events
+            # a disk that fails is asked again after RETRY_S, not at every request
+            enough = len(self._queue) >= self._flush_events and not self._failing
         if enough:
             self._wake.set()
 
@@ -155,7 +155,7 @@ class Recorder:
                 confidence=event.confidence,
                 novelty=event.novelty,
             )
-        except (OSError, RedshankError) as error:
+        except Exception as error:  # no picture may end the thread that writes the events
             self._metrics.captures.labels("failed").inc()
             log.warning("an image of %s was not kept: %s", event.domain, error)
             return event

@@ -161,3 +161,34 @@ def test_images_in_memory_are_bounded_in_bytes(tmp_path: Path) -> None:
     made.stop()
     assert value(metrics, "redshank_captures_total", outcome="behind") == 3
     assert value(metrics, "redshank_events_written_total") == 5
+
+
+def test_a_failing_disk_is_not_asked_again_at_every_request(tmp_path: Path) -> None:
+    metrics, disk = Metrics(), Disk(tmp_path)
+    disk.full = True
+    made = recorder(disk, metrics, flush_events=5)
+    for number in range(5):
+        made.record(event(number))
+    while not disk.failures:
+        time.sleep(0.01)
+    for number in range(5, 200):
+        made.record(event(number))
+        time.sleep(0.001)  # time for the thread to try, if it were woken
+    assert disk.failures <= 2  # RETRY_S is a second
+    disk.full = False
+    made.stop()
+    assert value(metrics, "redshank_events_written_total") == 200
+
+
+def test_a_picture_that_breaks_the_field_store_costs_no_event(tmp_path: Path) -> None:
+    class Broken:
+        def add(self, *_: object, **__: object) -> bool:
+            raise ZeroDivisionError
+
+    metrics = Metrics()
+    made = recorder(EventWriter(tmp_path, "w1"), metrics, field=Broken())
+    made.record(event(0), b"x")
+    made.record(event(1))
+    made.stop()
+    assert [e.event_id for e in iter_spool(tmp_path)] == ["000000", "000001"]
+    assert value(metrics, "redshank_captures_total", outcome="failed") == 1
