@@ -119,7 +119,7 @@ class Batcher:
                 for job, answer in zip(batch, worked.answers, strict=True):
                     _deliver(job, answer)
                 if worked.later is not None and not self._queue:
-                    await loop.run_in_executor(self._pool, worked.later)
+                    await self._do_later(worked.later)
         finally:
             self._running = None
 
@@ -132,6 +132,12 @@ class Batcher:
             else:
                 batch.append(job)
         return batch
+
+    async def _do_later(self, later: Callable[[], None]) -> None:
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._pool, later)
+        except Exception:  # what queued meanwhile must not wait for the next request
+            log.exception("work after the answers failed")
 
     async def _answers(self, batch: list[Job]) -> Worked:
         loop = asyncio.get_running_loop()

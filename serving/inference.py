@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from .metrics import Metrics
 from .refusal import Refusal
 from .swap import Served
 
+log = logging.getLogger("redshank.serving")
 Record = Callable[[Event, bytes | None], None]
 """Takes an event, and the image's bytes where they may be kept."""
 
@@ -66,6 +68,20 @@ class Inference:
     def work(self, jobs: list[Job]) -> Worked:
         """One answer a job, in order; a bad image is one refusal, not a failed batch."""
         answers: list[bytes | Refusal] = [Refusal("internal") for _ in jobs]
+        seen: list[tuple[_Decoded, str]] = []
+        for group in self._decoded(jobs, answers):
+            predictions = self._predict(group)
+            if predictions is None:
+                continue
+            for row, decoded in enumerate(group):
+                answers[decoded.place] = self._answer(decoded, predictions, row)
+                seen.append((decoded, _class_name(decoded.served, predictions, row)))
+        return Worked(answers, self._shadow_work(seen))
+
+    def _decoded(
+        self, jobs: Sequence[Job], answers: list[bytes | Refusal]
+    ) -> Sequence[list[_Decoded]]:
+        """Pictures grouped by the bundle that answers them; bad ones are refused in `answers`."""
         groups: dict[str, list[_Decoded]] = {}
         for place, job in enumerate(jobs):
             served = job.snapshot.choose(job.domain, job.client)
@@ -79,14 +95,19 @@ class Inference:
             else:
                 group = groups.setdefault(served.version, [])
                 group.append(_Decoded(place, job, served, image_HW3))
-        seen: list[tuple[_Decoded, str]] = []
-        for group in groups.values():
-            predictions = group[0].served.model.predict(np.stack([d.image_HW3 for d in group]))
-            self._metrics.batch_images.observe(len(group))
-            for row, decoded in enumerate(group):
-                answers[decoded.place] = self._answer(decoded, predictions, row)
-                seen.append((decoded, _class_name(decoded.served, predictions, row)))
-        return Worked(answers, self._shadow_work(seen))
+        return list(groups.values())
+
+    def _predict(self, group: Sequence[_Decoded]) -> Predictions | None:
+        """One run of one bundle; when it fails, only its own images are `internal`."""
+        served = group[0].served
+        self._metrics.batch_images.observe(len(group))
+        try:
+            return served.model.predict(np.stack([d.image_HW3 for d in group]))
+        except Exception:  # a broken canary must not take the live bundle's answers with it
+            log.exception("bundle %s failed on %d images", served.version, len(group))
+            for decoded in group:
+                self.record_refused(decoded.job, "internal")
+            return None
 
     def warm_up(self) -> None:
         """Decode one picture of each usual format: Pillow loads its plugins on first use."""

@@ -107,7 +107,7 @@ class ReleaseWatcher:
         try:
             status = self._registry.release_path(self._model).stat()
             mark = (status.st_mtime_ns, status.st_ino)
-        except FileNotFoundError:
+        except OSError:  # reading it says why
             mark = (0, 0)
         if mark == self._seen and (not self.problem or time.monotonic() < self._retry_at):
             return
@@ -131,11 +131,13 @@ class ReleaseWatcher:
 
         canary = extra(release.canary.bundle if release.canary else None, "canary")
         shadow = extra(release.shadow, "shadow")
+        former = self.snapshot.release if self.snapshot else None
         self.snapshot = Snapshot(release, live, canary, shadow)
         self.problem = "; ".join(problems)
-        self._metrics.swaps.inc()
-        self._metrics.revision.set(release.revision)
-        log.info("serving %s revision %d: %s", release.model, release.revision, release.live)
+        if release != former:  # else a retry of a canary or shadow that failed
+            self._metrics.swaps.inc()
+            self._metrics.revision.set(release.revision)
+            log.info("serving %s revision %d: %s", release.model, release.revision, release.live)
 
     def _model_of(self, bundle: str, loaded: dict[str, Model]) -> Model:
         """The loaded model, or a new one after self-test and warm-up."""
@@ -154,8 +156,14 @@ class ReleaseWatcher:
             self._wake.wait(self._poll_s)
             self._wake.clear()
             if not self._stop.is_set():
-                self._on_tick()
+                self._keep_house()
                 self.look()
+
+    def _keep_house(self) -> None:
+        try:
+            self._on_tick()
+        except Exception:  # releases must be taken over whatever the disk does
+            log.exception("housekeeping failed")
 
 
 def prepare_model(folder: Path, *, max_batch: int) -> Model:

@@ -122,3 +122,27 @@ def test_a_crash_is_internal_for_its_batch_only() -> None:
         assert await outcome(batcher, b"a") == b"A"
 
     assert run(scenario).dropped == [(b"crash", "internal")]
+
+
+def test_later_work_that_fails_strands_nobody_who_queued_meanwhile() -> None:
+    began, fail = threading.Event(), threading.Event()
+
+    def later() -> None:
+        began.set()
+        assert fail.wait(10)
+        raise RuntimeError("the shadow fell over")
+
+    def work(jobs: list[Job]) -> Worked:
+        return Worked([j.data.upper() for j in jobs], later if not began.is_set() else None)
+
+    async def scenario() -> None:
+        batcher = Batcher(work, lambda *_: None, max_batch=4, max_queue=9, deadline_s=5.0)
+        assert await outcome(batcher, b"a") == b"A"
+        await asyncio.to_thread(began.wait)
+        waiting = asyncio.create_task(outcome(batcher, b"b"))
+        await asyncio.sleep(0.01)
+        fail.set()
+        assert await waiting == b"B"
+        batcher.close()
+
+    asyncio.run(scenario())

@@ -174,3 +174,68 @@ def test_the_share_is_a_share(start: StartClient, home: Any, share: float) -> No
     snapshot = worker.watcher.snapshot
     chosen = sum(snapshot.choose("d", f"c{n}").role == "canary" for n in range(2000))
     assert abs(chosen / 2000 - share) < 0.035  # five standard deviations
+
+
+def test_a_canary_that_falls_over_takes_no_live_answer_with_it(
+    start: StartClient, home: Any, image: MakeImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canary = Canary(home.two, ("gate-1",), 1.0)
+    home.registry.set_canary("default", canary, actor="test", reason="", at_s=2.0)
+    client, worker = start()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("the canary fell over")
+
+    monkeypatch.setattr(worker.watcher.snapshot.canary.model, "predict", fail)
+    held = threading.Event()
+    worker.batcher._pool.submit(held.wait)  # the two requests behind `first` are one batch
+    statuses: dict[str, int] = {}
+
+    def ask(domain: str) -> None:
+        headers = {"X-Domain": domain}
+        answer = client.post("/v1/predict", content=image(0), headers=headers)
+        statuses[domain] = answer.status_code
+
+    threads = [threading.Thread(target=ask, args=(d,)) for d in ("first", "gate-1", "gate-2")]
+    threads[0].start()
+    until(lambda: worker.batcher._running is not None and worker.batcher.depth == 0)
+    for thread in threads[1:]:
+        thread.start()
+    until(lambda: worker.batcher.depth == 2)
+    held.set()
+    for thread in threads:
+        thread.join()
+    assert statuses == {"first": 200, "gate-1": 500, "gate-2": 200}
+    worker.stop()
+    spooled = list(iter_spool(home.settings.home.path("spool")))
+    assert sorted((e.domain, e.outcome) for e in spooled) == [
+        ("first", "ok"), ("gate-1", "internal"), ("gate-2", "ok"),
+    ]  # fmt: skip
+
+
+def test_releases_are_taken_over_though_housekeeping_fails(
+    start: StartClient, home: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError("spool")
+
+    monkeypatch.setattr("serving.worker.expire", fail)
+    _, worker = start()
+    time.sleep(0.1)  # several ticks
+    home.publish(home.two)
+    until(lambda: worker.watcher.snapshot.live.version == home.two)
+
+
+def test_a_retry_of_a_bad_shadow_is_no_swap(
+    start: StartClient, home: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.swap.RETRY_S", 0.0)
+    home.registry.set_shadow("default", home.two, actor="test", reason="", at_s=2.0)
+    (home.registry.bundle_path(home.two) / MODEL_FILE).write_bytes(b"changed")
+    _, worker = start()
+
+    def counted(name: str, **labels: str) -> float:
+        return float(worker.metrics.registry.get_sample_value(name, labels) or 0.0)
+
+    until(lambda: counted("redshank_release_failures_total", role="shadow") >= 3)
+    assert counted("redshank_release_swaps_total") == 1
