@@ -8,7 +8,6 @@ mounted, and one plain API on the same core serves BentoML's SDK and Swagger pag
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any
 
 import bentoml
@@ -58,7 +57,7 @@ async def _answer(request: Request, image_base64: str, domain: str) -> dict[str,
     grant = worker.access.grant(request.headers.get("authorization", ""), "predict")
     try:
         data = base64.b64decode(image_base64, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # also letters outside ASCII
         raise Refusal("bad_request", f"image_base64 is not base64: {error}") from error
     sender = sender_of(request, worker, grant, request.headers.get("X-Domain", "") or domain)
     answer: dict[str, Any] = orjson.loads(await worker.predict(data, sender))

@@ -61,7 +61,7 @@ async def read_form(request: Request, limits: Limits) -> tuple[list[Upload], str
         raise Refusal("bad_request", f"the form cannot be read: {detail}") from error
     try:
         uploads = [
-            Upload(part.filename or "", await part.read())
+            Upload(_printable(part.filename or ""), await part.read())
             for _, part in form.multi_items()
             if isinstance(part, UploadFile)
         ]
@@ -70,6 +70,11 @@ async def read_form(request: Request, limits: Limits) -> tuple[list[Upload], str
     if not uploads:
         raise Refusal("bad_request", "the form has no file", hint="Send the image as field image.")
     return uploads, _domain_of(form)
+
+
+def _printable(name: str) -> str:
+    """A file name that JSON can carry: a form may name a charset that gives lone surrogates."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _domain_of(form: FormData) -> str:

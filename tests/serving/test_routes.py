@@ -65,6 +65,22 @@ def test_a_batch_succeeds_in_part(start: StartClient, home: Any, image: MakeImag
     assert sorted(e.outcome for e in events(home)) == ["invalid_image", "ok", "ok"]
 
 
+def test_file_names_in_odd_charsets_come_back_as_json(
+    start: StartClient,
+) -> None:
+    client, _ = start()
+    part = b'Content-Disposition: form-data; name="images"; filename="\\ud800.png"'
+    body = b"--x\r\n" + part + b"\r\n\r\nno image\r\n--x--\r\n"
+    kind = "multipart/form-data; boundary=x; charset=unicode_escape"
+    response = client.post("/v1/predict/batch", content=body, headers={"content-type": kind})
+    assert response.status_code == 200
+    assert [r["filename"] for r in response.json()["results"]] == ["?.png"]
+    bad = client.post(
+        "/v1/predict/batch", content=body, headers={"content-type": kind.replace("_escape", "")}
+    )
+    assert bad.status_code == 200  # an unknown charset is read as Latin-1
+
+
 @pytest.mark.parametrize(
     "domain", ["../etc", "a b", "ä", "x" * 65, ".hidden", "a\nb", "-x", "a;drop", "{}"]
 )

@@ -132,6 +132,7 @@ def _frameworks_speak_with_one_voice(server: Server, image: MakeImage) -> int:
     for path, data, expected, code in (
         ("/predict", not_image, 422, "invalid_image"),
         ("/predict", b'{"image_base64": "?"}', 400, "bad_request"),
+        ("/predict", '{"image_base64": "ä"}'.encode(), 400, "bad_request"),
         ("/predict", b"{}", 400, "bad_request"),
         ("/predict", None, 405, "method_not_allowed"),
         ("/nowhere", None, 404, "not_found"),
