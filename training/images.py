@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from redshank.dataset import Manifest
-from redshank.errors import InputError
+from redshank.errors import ConflictError, InputError, StageError
 from redshank.files import sha256_bytes
 from redshank.preprocess import ImageError, decode_image
 
@@ -20,23 +21,32 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with (phase, done, total)."""
 
 DECODING_THREADS = 4
+WAITING = 1024
+"""Images handed to the threads at a time, so that a million of them is no million of futures."""
 
 
 def load_images(manifest: Manifest, size: int, cache: Path, progress: Progress) -> Images:
     """Decodes all images to uint8 [N, size, size, 3], in the manifest's order.
 
-    The pixels live in `cache` (a NumPy file, mapped), so data may be larger than memory. A cache of
-    the same files (path, bytes, time of change) is used again.
+    The pixels live in `cache` (a NumPy file, mapped), so data may be larger than memory; it takes
+    3 * size * size bytes of disk an image. A cache of the same files (path, bytes, time of change)
+    is used again.
 
     Raises:
         InputError: a file is missing or no image; names it.
+        ConflictError: the cache, and so the checkpoints beside it, is of other files.
+        StageError: the disk has no room for the cache.
     """
     stamp = cache.with_suffix(".key")
     key = _cache_key(manifest, size)
-    if not (cache.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == key):
-        stamp.unlink(missing_ok=True)
+    if not stamp.is_file():
         _decode_all(manifest, size, cache, progress)
         stamp.write_text(key, encoding="utf-8")
+    elif stamp.read_text(encoding="utf-8") != key:
+        raise ConflictError(
+            "images changed since this training was interrupted",
+            hint="Train without --resume.",
+        )
     images_NHW3: Images = np.load(cache, mmap_mode="c")
     return images_NHW3
 
@@ -45,14 +55,33 @@ def _decode_all(manifest: Manifest, size: int, cache: Path, progress: Progress) 
     count = len(manifest.items)
     shape = (count, size, size, 3)
     images_NHW3 = np.lib.format.open_memmap(cache, mode="w+", dtype=np.uint8, shape=shape)
+    _reserve(cache, count)
 
     def decode(number: int) -> None:
         images_NHW3[number] = _decode(manifest.image_path(manifest.items[number]), size)
 
+    done = 0
     with ThreadPoolExecutor(DECODING_THREADS) as pool:
-        for done, _ in enumerate(pool.map(decode, range(count)), start=1):
-            progress("decode", done, count)
+        for start in range(0, count, WAITING):
+            for _ in pool.map(decode, range(start, min(start + WAITING, count))):
+                done += 1
+                progress("decode", done, count)
     images_NHW3.flush()
+
+
+def _reserve(cache: Path, count: int) -> None:
+    """Takes the disk space now: writing to a mapped file on a full disk kills the process."""
+    size_bytes = cache.stat().st_size
+    try:
+        with cache.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size_bytes)
+    except OSError as error:
+        cache.unlink()
+        raise StageError(
+            f"{cache.parent}: {error.strerror}: {count} decoded images take "
+            f"{size_bytes / 1e6:.1f} MB until the training ends",
+            hint="Free that much, give another folder with --out, or lower training.image_size.",
+        ) from error
 
 
 def _decode(path: Path, size: int) -> Images:

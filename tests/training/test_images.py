@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from redshank.dataset import Item, Manifest, read_manifest
-from redshank.errors import InputError
+from redshank.errors import ConflictError, InputError, StageError
 from redshank.preprocess import decode_image
 from training.images import load_images
 
@@ -31,7 +32,7 @@ def test_pixels_are_those_of_the_shared_decoder(
     assert seen[-1] == ("decode", 60, 60)
 
 
-def test_cache_is_used_again_until_a_file_changes(
+def test_cache_is_used_again_and_refused_when_a_file_changed(
     make_manifest: MakeManifest, tmp_path: Path
 ) -> None:
     manifest = read_manifest(make_manifest())
@@ -47,10 +48,11 @@ def test_cache_is_used_again_until_a_file_changes(
     assert not decoded
     path = manifest.image_path(manifest.items[5])
     os.utime(path, ns=(1, 1))
-    load()
-    assert decoded
-    load(size=24)
-    assert decoded
+    with pytest.raises(ConflictError, match="images changed"):
+        load()
+    with pytest.raises(ConflictError, match="images changed"):
+        load(size=24)
+    assert not decoded
 
 
 def test_broken_and_missing_files_are_named(make_manifest: MakeManifest, tmp_path: Path) -> None:
@@ -63,6 +65,31 @@ def test_broken_and_missing_files_are_named(make_manifest: MakeManifest, tmp_pat
     broken.unlink()
     with pytest.raises(InputError, match=f"{broken.name}: No such file"):
         load_images(manifest, 16, tmp_path / "x.npy", silent)
+
+
+def test_full_disk_is_said_before_anything_is_decoded(
+    make_manifest: MakeManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_handle: int, _start: int, length: int) -> None:
+        assert length == (tmp_path / "x.npy").stat().st_size > 60 * 16 * 16 * 3
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StageError, match="No space left on device: 60 decoded images"):
+        load_images(read_manifest(make_manifest()), 16, tmp_path / "x.npy", silent)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_work_waits_in_bounded_portions(
+    make_manifest: MakeManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = read_manifest(make_manifest())
+    whole = load_images(manifest, 16, tmp_path / "x.npy", silent)
+    monkeypatch.setattr("training.images.WAITING", 7)
+    seen: list[int] = []
+    portions = load_images(manifest, 16, tmp_path / "y.npy", lambda _p, done, _t: seen.append(done))
+    assert seen == list(range(1, 61))
+    assert np.array_equal(whole, portions)
 
 
 def test_interrupted_decoding_leaves_no_cache_behind(tmp_path: Path) -> None:
