@@ -78,12 +78,11 @@ def take_snapshot(place: Workplace, healing: Healing, hold: Hold) -> Healing:
 def train(place: Workplace, healing: Healing, hold: Hold) -> Healing:
     """training: start from the champion's weights, go on from a checkpoint if there is one."""
     manifest = Path(healing.snapshot or "")
-    log = place.logs / healing.healing_id / "training.log"
     run_id = find_run(place.runs, manifest)
     if run_id is None:
         parent, champion = run_of_bundle(place.runs, champion_folder(place, healing))
         command = training_command(place, manifest, parent.absolute(), champion.backbone)
-        if not _run_stage(place, command, log, hold):
+        if not _run_stage(place, healing, command, hold, name="training"):
             return healing
         run_id = find_run(place.runs, manifest)
         if run_id is None:
@@ -99,8 +98,7 @@ def export(place: Workplace, healing: Healing, hold: Hold) -> Healing:
         command = export_command(
             place, (place.runs / run_id).absolute(), champion, model=healing.model
         )
-        log = place.logs / healing.healing_id / "export.log"
-        if not _run_stage(place, command, log, hold):
+        if not _run_stage(place, healing, command, hold, name="export"):
             return healing
         bundle_id = find_bundle(place.registry.bundles, run_id=run_id, model=healing.model)
         if bundle_id is None:
@@ -136,19 +134,30 @@ def _complaint(usable: Usable, min_images: int) -> str:
     return ""
 
 
-def _run_stage(place: Workplace, command: tuple[str, ...], log: Path, hold: Hold) -> bool:
+def _run_stage(
+    place: Workplace, healing: Healing, command: tuple[str, ...], hold: Hold, *, name: str
+) -> bool:
     """Run a stage; False when it was stopped and shall go on later.
 
+    One that is killed from outside, as for want of memory, counts an attempt and is started again.
+
     Raises:
-        StageError: it failed or took too long.
+        StageError: it failed, took too long, or was killed too often.
+        ConflictError: the lease is another's by now.
     """
-    place.say(f"{log.stem} runs, see {log}")
-    end = run_stage(command, log=log, timeout_s=place.rules.timeout_s, stop=hold.stop)
-    if end.status == "stopped":
-        return False
-    last = end.tail.splitlines()[-1] if end.tail else "no output"
-    if end.status == "timeout":
-        raise StageError(f"{log.stem} took longer than {place.rules.timeout_s:.0f} s")
-    if end.status == "failed":
-        raise StageError(f"{log.stem} ended with status {end.code}: {last}", hint=f"See {log}.")
-    return True
+    log = place.logs / healing.healing_id / f"{name}.log"
+    while True:
+        place.say(f"{name} runs, see {log}")
+        end = run_stage(command, log=log, timeout_s=place.rules.timeout_s, stop=hold.stop)
+        if end.status in ("done", "stopped"):
+            return end.status == "done"
+        if end.status == "timeout":
+            raise StageError(f"{name} took longer than {place.rules.timeout_s:.0f} s")
+        if end.code >= 0:
+            last = end.tail.splitlines()[-1] if end.tail else "no output"
+            raise StageError(f"{name} ended with status {end.code}: {last}", hint=f"See {log}.")
+        attempt = place.store.count_attempt(healing, lease=hold.lease).attempt
+        killed = f"{name} was killed by signal {-end.code}"
+        place.say(f"{healing.healing_id}: {killed}, attempt {attempt}")
+        if attempt > place.rules.max_attempts:
+            raise StageError(f"{killed}, after {attempt - 1} attempts", hint=f"See {log}.")

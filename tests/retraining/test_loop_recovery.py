@@ -11,6 +11,7 @@ from redshank.healing import ENDS, Healing, State
 from redshank.run import read_run
 from redshank.store.control import ControlStore
 from redshank.store.control_lease import Lease
+from retraining.launcher import StageEnd
 from retraining.loop import run_loop
 from retraining.workplace import Workplace
 from tests.retraining.tiny_model import write_tiny_bundle
@@ -73,6 +74,37 @@ def test_a_healing_whose_loop_always_dies_is_given_up(
     healing = store.healing(trigger_id)
     assert (healing.state, healing.attempt) == ("failed", 3)
     assert "died 2 times" in healing.reason
+
+
+@pytest.mark.parametrize("verb", ["train", "export"])
+def test_a_stage_that_was_killed_goes_on(
+    world: World, store: ControlStore, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    set_environment(monkeypatch.setenv, world.environment(steps=8))
+    monkeypatch.setenv("TINY_DIE", verb)  # as the kernel ends a process for want of memory
+    trigger_id = add_trigger(world, store)
+    once(world.place(store, world.rules()))
+    healing = store.healing(trigger_id)
+    assert (healing.state, healing.attempt) == ("live", 2), healing.reason
+    assert world.count(f"{verb} start") == 2
+    assert (world.count("train end"), world.count("export end")) == (1, 1)
+    assert [line for line in world.log if line.startswith("step")] == [
+        f"step {step}" for step in range(8)
+    ]
+    assert [row.action for row in store.audit()].count("resumed") == 1
+    assert store.verify_audit() == len(store.audit())
+
+
+def test_a_stage_that_is_killed_again_and_again_is_given_up(
+    world: World, store: ControlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = StageEnd("failed", -9, "")
+    monkeypatch.setattr("retraining.steps.run_stage", lambda *_arguments, **_named: killed)
+    trigger_id = add_trigger(world, store)
+    once(world.place(store, world.rules(max_attempts=3)))
+    healing = store.healing(trigger_id)
+    assert (healing.state, healing.attempt) == ("failed", 4)
+    assert "killed by signal 9" in healing.reason
 
 
 def test_a_release_by_hand_supersedes_what_was_compared_with_the_old_one(

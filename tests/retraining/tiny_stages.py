@@ -6,7 +6,7 @@
 The network is fixed: logits = mean colour of the image @ weights + bias. Environment:
 TINY_HOME (runs/ and bundles/ lie there), TINY_MODEL (folder with model.onnx and weights.npz),
 TINY_STEPS (training steps of 20 ms), TINY_LOG (a line for every start, step and end),
-TINY_FAIL (verb that shall fail).
+TINY_FAIL (verb that shall fail), TINY_DIE (verb that dies of SIGKILL the first time).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -66,6 +67,8 @@ def train(manifest_path: Path, runs: Path, parent: Path | None) -> Path:
             time.sleep(0.02)
             note(f"step {step}")
             checkpoint.write_text(str(step + 1))
+            if step == 3:
+                die_once("train")
         return write_tiny_run(runs, manifest_path, parent=None if parent is None else parent.name)
 
 
@@ -106,9 +109,16 @@ def write_tiny_run(runs: Path, manifest_path: Path, *, parent: str | None) -> Pa
 
 def export(run_folder: Path, bundles: Path, parent_bundle: str | None) -> Path:
     run = read_run(run_folder)
+    die_once("export")
     return write_tiny_bundle(
         bundles, Path(os.environ["TINY_MODEL"]), run=run, parent_bundle=parent_bundle
     )
+
+
+def die_once(verb: str) -> None:
+    starts = Path(os.environ["TINY_LOG"]).read_text().splitlines().count(f"{verb} start")
+    if os.environ.get("TINY_DIE") == verb and starts == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def note(line: str) -> None:
