@@ -70,20 +70,36 @@ def check_sha256(path: Path, expected: str, *, source: str) -> None:
         )
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` so that readers see the old file or the whole new one, also after a crash."""
+def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write `data` so that readers see the old file or the whole new one, also after a crash.
+
+    The umask decides who may read it, as for any file; with `private` only its owner may.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    scratch = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    handle = os.open(scratch, flags, 0o600 if private else 0o666)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with _naming(path), os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        scratch.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        scratch.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Adds the file's name to errors that come without one: a full disk, above all."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def sync_folder(path: Path) -> None:
@@ -127,7 +143,8 @@ def publish_folder(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
-        yield scratch
+        with _naming(target):
+            yield scratch
         for path in scratch.rglob("*"):
             if path.is_file():
                 _sync_file(path)

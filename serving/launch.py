@@ -16,7 +16,7 @@ from redshank.errors import ConfigError, ConflictError, InputError
 from redshank.files import to_json, write_atomic
 from redshank.records import as_dict
 from redshank.registry import Registry
-from redshank.settings import Settings
+from redshank.settings import ServingSettings, Settings
 
 from .access import load_access
 from .lifecycle import SETTINGS_FILE, SUPERVISOR
@@ -36,24 +36,19 @@ class Launch:
     environment: dict[str, str]
 
 
-def prepare(settings: Settings, environment: Mapping[str, str]) -> Launch:
-    """Check everything that can be checked before the start, and lay the server's folder out.
-
-    Each server has a BENTOML_HOME of its own: BentoML wipes the metrics folder in it at every
-    start, which would silence another server that is running.
+def check(settings: Settings) -> None:
+    """Check everything that can be checked before the start; changes nothing.
 
     Raises:
-        ConfigError: tokens or address are wrong.
+        ConfigError: tokens, numbers or address are wrong.
         InputError: the model has no release.
         IntegrityError: its live bundle is damaged.
         ConflictError: the port is taken.
     """
     serving, home = settings.serving, settings.home
     load_access(serving.tokens_file, serving.host)
-    if serving.workers < 1:
-        raise ConfigError(f"serving.workers is {serving.workers}, expected 1 or more")
-    host = "127.0.0.1" if serving.host == "localhost" else serving.host
-    _check_port(host, serving.port)
+    _check_numbers(serving)
+    _check_port(_address(serving), serving.port)
     registry = Registry(home.path("models"), home.path("bundles"))
     release = registry.read(serving.model)
     if not registry.bundle_path(release.live).is_dir():
@@ -62,13 +57,26 @@ def prepare(settings: Settings, environment: Mapping[str, str]) -> Launch:
             hint="Publish another: redshank models publish BUNDLE",
         )
     read_bundle(registry.bundle_path(release.live))
-    folder = (home.path("servers") / str(serving.port)).absolute()
-    shutil.rmtree(folder, ignore_errors=True)  # the port is free, so nobody uses it
+
+
+def prepare(settings: Settings, environment: Mapping[str, str]) -> Launch:
+    """Check, and lay the server's folder out.
+
+    Each server has a BENTOML_HOME of its own: BentoML wipes the metrics folder in it at every
+    start, which would silence another server that is running.
+
+    Raises:
+        RedshankError: as `check`.
+    """
+    check(settings)
+    host, port = _address(settings.serving), settings.serving.port
+    folder = (settings.home.path("servers") / f"{host.replace(':', '.')}-{port}").absolute()
+    shutil.rmtree(folder, ignore_errors=True)  # the address is free, so nobody uses it
     folder.mkdir(parents=True)
     settings_file = folder / "settings.json"
-    write_atomic(settings_file, to_json(as_dict(_absolute(settings))))
+    write_atomic(settings_file, to_json(as_dict(_absolute(settings))), private=True)
     return Launch(
-        command=_command(host, serving.port),
+        command=_command(host, port),
         environment=_environment(settings, environment, folder, settings_file),
     )
 
@@ -79,6 +87,24 @@ def execute(launch: Launch) -> int:
     sys.stderr.flush()
     environment = {**launch.environment, SUPERVISOR: str(os.getpid())}
     os.execve(launch.command[0], launch.command, environment)
+
+
+def url(serving: ServingSettings) -> str:
+    """Where the server answers."""
+    host = f"[{serving.host}]" if ":" in serving.host else serving.host
+    return f"http://{host}:{serving.port}"
+
+
+def _address(serving: ServingSettings) -> str:
+    return "127.0.0.1" if serving.host == "localhost" else serving.host
+
+
+def _check_numbers(serving: ServingSettings) -> None:
+    """Zero would hang, spin or refuse every request; only the drain may take no time."""
+    for name, value in as_dict(serving).items():
+        is_number = isinstance(value, int | float)
+        if is_number and not value > 0 and not (name == "drain_s" and value == 0):
+            raise ConfigError(f"serving.{name} is {value}, expected more than 0")
 
 
 def _absolute(settings: Settings) -> Settings:

@@ -35,10 +35,20 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("redshank.files.os.fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as caught:
         write_atomic(target, b"new")
+    assert caught.value.filename == str(target)
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_others_may_read_a_file_unless_it_is_private(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    write_atomic(tmp_path / "shared", b"x")
+    write_atomic(tmp_path / "secret", b"x", private=True)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes["shared"] == modes["plain"]
+    assert modes["secret"] == 0o600
 
 
 def test_folder_appears_complete_or_not_at_all(tmp_path: Path) -> None:
@@ -52,6 +62,9 @@ def test_folder_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="half-way"):
         fail_half_way()
     assert list((tmp_path / "runs").iterdir()) == []
+    with pytest.raises(OSError, match="No space left") as caught, publish_folder(target):
+        raise OSError(28, "No space left on device")
+    assert caught.value.filename == str(target)
     with publish_folder(target) as scratch:
         (scratch / "a").write_text("x")
         assert not target.exists()
