@@ -74,13 +74,13 @@ def worker_lifespan(
 
 
 def _log_to_stderr() -> None:
-    """BentoML configures its own loggers only."""
+    """BentoML writes what reaches the root logger; without it our lines need a handler."""
     logger = logging.getLogger("redshank")
-    if not logger.handlers:
+    logger.setLevel(logging.INFO)
+    if not logger.hasHandlers():
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(process)d %(message)s"))
         logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
 
 
 def drain_on_sigterm(worker: Worker, loop: asyncio.AbstractEventLoop) -> None:

@@ -25,11 +25,12 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     """Check, then become the BentoML supervisor."""
     from serving import launch
 
-    prepared = launch.prepare(settings, os.environ)
     serving = settings.serving
-    print(
-        f"redshank: serving {serving.model!r} on http://{serving.host}:{serving.port} "
-        f"with {serving.workers} worker(s)",
-        file=sys.stderr,
-    )
-    return 0 if options.check else launch.execute(prepared)
+    what = f"{serving.model!r} on {launch.url(serving)} with {serving.workers} worker(s)"
+    if options.check:
+        launch.check(settings)
+        print(f"redshank: ready to serve {what}", file=sys.stderr)
+        return 0
+    prepared = launch.prepare(settings, os.environ)
+    print(f"redshank: serving {what}", file=sys.stderr)
+    return launch.execute(prepared)

@@ -12,7 +12,7 @@ import pytest
 
 from redshank.bundle import MODEL_FILE
 from redshank.errors import ConfigError, ConflictError, InputError, IntegrityError
-from serving.launch import prepare
+from serving.launch import check, prepare, url
 from serving.lifecycle import SETTINGS_FILE
 
 CHECKOUT = Path(__file__).parents[2]
@@ -52,8 +52,9 @@ def test_what_cannot_work_is_said_before_the_start(home: Any) -> None:
     assert "redshank models publish" in error.value.hint
     with pytest.raises(ConfigError, match="anybody could ask"):
         prepare(home.with_serving(port=port, host="0.0.0.0"), {})
-    with pytest.raises(ConfigError, match="workers is 0"):
-        prepare(home.with_serving(port=port, workers=0), {})
+    for name, value in (("workers", 0), ("max_batch", 0), ("port", 0), ("poll_s", float("nan"))):
+        with pytest.raises(ConfigError, match=rf"serving\.{name} is {value}, expected more"):
+            prepare(home.with_serving(**{"port": port, name: value}), {})
     with pytest.raises(ConfigError, match="no address"):
         prepare(home.with_serving(port=port, host="::zz", tokens_file=_tokens(home)), {})
     with pytest.raises(ConflictError, match="cannot listen"):
@@ -64,6 +65,23 @@ def test_what_cannot_work_is_said_before_the_start(home: Any) -> None:
     shutil.rmtree(home.registry.bundle_path(home.one))
     with pytest.raises(InputError, match="is not in"):
         prepare(home.with_serving(port=port), {})
+
+
+def test_a_check_changes_nothing(home: Any) -> None:
+    settings = home.with_serving(port=free_port(), drain_s=0.0)
+    starting = prepare(settings, {})
+    check(settings)  # while that server has not bound its port yet
+    assert Path(starting.environment[SETTINGS_FILE]).is_file()
+
+
+def test_addresses_of_one_port_have_folders_and_urls_of_their_own(home: Any) -> None:
+    port = free_port()
+    one, two = (home.with_serving(port=port, host=host) for host in ("127.0.0.1", "127.0.0.2"))
+    first = prepare(one, {}).environment[SETTINGS_FILE]
+    assert prepare(two, {}).environment[SETTINGS_FILE] != first
+    assert Path(first).is_file()
+    assert url(one.serving) == f"http://127.0.0.1:{port}"
+    assert url(home.with_serving(port=port, host="::1").serving) == f"http://[::1]:{port}"
 
 
 def _tokens(home: Any) -> str:
