@@ -30,14 +30,15 @@ def openapi_document() -> dict[str, Any]:
         "paths": {
             "/v1/predict": {"post": _predict()},
             "/v1/predict/batch": {"post": _predict_batch()},
+            "/predict": {"post": _predict_base64()},
             "/v1/models": {"get": _operation("Models that answer now", _object("Models"))},
             "/admin/reload": {
                 "post": _operation("Look at the release pointer now", {"type": "object"}, 202)
             },
-            "/metrics": {"get": _text_operation("Prometheus text format")},
+            "/metrics": {"get": _text_operation("Prometheus text format", 503)},
             "/healthz": {"get": _text_operation("The process runs")},
             "/livez": {"get": _text_operation("The process runs")},
-            "/readyz": {"get": _text_operation("A model is loaded and requests are taken")},
+            "/readyz": {"get": _text_operation("A model is loaded and requests are taken", 503)},
         },
         "components": {
             "schemas": _schemas(),
@@ -70,6 +71,16 @@ def _predict_batch() -> dict[str, Any]:
     }
 
 
+def _predict_base64() -> dict[str, Any]:
+    body = {"type": "object", "properties": {"image_base64": _TEXT, "domain": _TEXT}}
+    content = {"application/json": {"schema": {**body, "required": ["image_base64"]}}}
+    return {
+        **_operation("Classify one image given as base64 (BentoML's SDK)", _object("Prediction")),
+        "parameters": _parameters(),
+        "requestBody": {"required": True, "content": content},
+    }
+
+
 def _operation(summary: str, schema: dict[str, Any], status: int = 200) -> dict[str, Any]:
     return {
         "summary": summary,
@@ -84,11 +95,16 @@ def _operation(summary: str, schema: dict[str, Any], status: int = 200) -> dict[
     }
 
 
-def _text_operation(summary: str) -> dict[str, Any]:
+def _text_operation(summary: str, *refusals: int) -> dict[str, Any]:
+    """An answer in text; only `refusals` of the error statuses can happen."""
     content = {"text/plain": {"schema": _TEXT}}
+    errors = _errors()
     return {
         "summary": summary,
-        "responses": {"200": {"description": "Yes", "content": content}},
+        "responses": {
+            "200": {"description": "Yes", "content": content},
+            **{str(status): errors[str(status)] for status in refusals},
+        },
     }
 
 

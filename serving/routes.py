@@ -98,8 +98,8 @@ class Routes:
         worker.watcher.wake()
         return Response(orjson.dumps({"looking": True}), status_code=202, media_type=JSON)
 
-    async def metrics(self, _request: Request) -> Response:
-        """Prometheus text of all workers."""
+    def metrics(self, _request: Request) -> Response:
+        """Prometheus text of all workers; no coroutine: thousands of series would hold answers."""
         body = self._slot.get().metrics.exposition()
         return Response(body, media_type="text/plain; version=1.0.0; charset=utf-8")
 
