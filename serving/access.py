@@ -29,17 +29,19 @@ class Grant:
     """Domains it may name; empty: all."""
 
 
+_EVERYTHING = Grant(ROLES)
+
+
 class Access:
     """Checks requests against the tokens; without tokens everything is allowed.
 
     Args:
-        grants: sha256 of a token -> what it allows; None when the server is open.
-        trusted: whether an open server counts its clients as known (loopback).
+        grants: sha256 of a token -> what it allows; None when the server is open, which
+            `load_access` lets only the loopback be.
     """
 
-    def __init__(self, grants: Mapping[str, Grant] | None, *, trusted: bool) -> None:
+    def __init__(self, grants: Mapping[str, Grant] | None) -> None:
         self._grants = grants
-        self._trusted = trusted
 
     def grant(self, authorization: str, role: str) -> Grant:
         """What a request may do.
@@ -48,7 +50,7 @@ class Access:
             Refusal: no token, a wrong one, or one without the role.
         """
         if self._grants is None:
-            return Grant(ROLES)
+            return _EVERYTHING
         scheme, _, token = authorization.partition(" ")
         found = self._grants.get(_digest(token.strip()))
         if scheme.lower() != "bearer" or found is None:
@@ -56,10 +58,6 @@ class Access:
         if role not in found.roles:
             raise Refusal("unauthorized", f"the token has not the role {role!r}")
         return found
-
-    def may_capture(self) -> bool:
-        """Whether images of granted requests may be kept: their senders are known."""
-        return self._grants is not None or self._trusted
 
 
 def check_domain_granted(grant: Grant, domain: str) -> None:
@@ -84,20 +82,24 @@ def load_access(tokens_file: str, host: str) -> Access:
                 f"serving.host is {host}, but serving.tokens_file is empty: anybody could ask",
                 hint="Give a tokens file, or bind 127.0.0.1 and put a proxy in front.",
             )
-        return Access(None, trusted=True)
+        return Access(None)
     try:
         values = read_json(Path(tokens_file))
         if not isinstance(values, dict):
             raise ConfigError(f"{tokens_file} is no JSON object of tokens")
-        grants = {}
+        grants: dict[str, Grant] = {}
         for number, (token, value) in enumerate(values.items(), start=1):
             source = f"{tokens_file}, token {number}"  # the token itself stays out of messages
-            grants[_digest(token)] = _checked(from_dict(Grant, value, source=source), source)
+            if not token.strip():
+                raise ConfigError(f"{source} is empty: anybody could send it")
+            grants[_digest(token.strip())] = _checked(
+                from_dict(Grant, value, source=source), source
+            )
     except ConfigError:
         raise
     except RedshankError as error:
         raise ConfigError(error.message, hint=error.hint) from error
-    return Access(grants, trusted=True)
+    return Access(grants)
 
 
 def is_loopback(host: str) -> bool:

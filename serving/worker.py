@@ -60,9 +60,7 @@ class Worker:
         self._drain_s = serving.drain_s
         self._salt = load_salt(home.path("."))
         self._labels = DomainLabels(serving.max_domains)
-        self._capture_domains = (
-            frozenset(serving.capture_domains) if self.access.may_capture() else frozenset()
-        )
+        self._capture_domains = frozenset(serving.capture_domains)
         self._spool_folder = home.path("spool")
         self._retention_s = serving.retention_days * 86_400
         self._expire_at = 0.0
