@@ -30,7 +30,7 @@ from redshank.bundle import (
     write_golden,
 )
 from redshank.dataset import Manifest, read_manifest
-from redshank.errors import InputError, IntegrityError
+from redshank.errors import ConfigError, InputError, IntegrityError
 from redshank.files import Clock, new_id, publish_folder, rfc3339, sha256_file, to_json
 from redshank.infer import CPU, load_model, open_session, run_session
 from redshank.nn.backbones import Backbone
@@ -42,7 +42,7 @@ from redshank.run import MANIFEST_FILE, WEIGHTS_FILE, Run, read_held_out, read_r
 from .golden import synthetic_images
 from .images import Pixels, held_items, pixel_chunks, scene_name, scene_weights
 from .parity import checked_parity, format_table, network_answers, parity_table
-from .references import DomainAnswers, build_reference
+from .references import MIN_IMAGES, DomainAnswers, build_reference
 from .to_onnx import OPSET, write_onnx
 
 GOLDEN_IMAGES = 8
@@ -83,10 +83,12 @@ def export_run(
         say: gets one line a step.
 
     Raises:
+        ConfigError: a number of the plan is impossible.
         InputError: no run, no weights in it, or its images are gone.
         IntegrityError: files changed, or the graph does not answer as the network does.
     """
     checked_name(plan.model)
+    check_plan(plan)
     run, network, manifest = _read(run_dir)
     if plan.parent_bundle is not None:
         read_bundle(bundles / plan.parent_bundle, verify=False)
@@ -106,6 +108,20 @@ def export_run(
         worst = load_model(folder, providers=[CPU]).self_test()
         say(f"golden answers differ by {worst:.1e} at most")
     return target
+
+
+def check_plan(plan: ExportPlan) -> None:
+    """Refuses numbers that cannot work, by the names they have in the settings."""
+    limits = {
+        "tolerance": (plan.tolerance, 0.0, 1.0),
+        "parity_images": (plan.parity_images, 1, 10**6),
+        "reference_images": (plan.reference_images, MIN_IMAGES, 10**6),
+        "max_batch": (plan.max_batch, 2, 4096),
+        "abstain_below": (plan.abstain_below, 0.0, 1.0),
+    }
+    for name, (value, low, high) in limits.items():
+        if not low <= value <= high:
+            raise ConfigError(f"export.{name} is {value}, expected {low} to {high}")
 
 
 def _read(run_dir: Path) -> tuple[Run, Backbone, Manifest]:
@@ -167,7 +183,7 @@ def _check_parity(
         items = held_items(manifest, domain, limit=share)
         if items:
             chunks = pixel_chunks(manifest, items, height=size, width=size)
-            images[domain] = np.concatenate(list(chunks))
+            images[f"domain {domain}"] = np.concatenate(list(chunks))
     table = parity_table(
         network,
         session,

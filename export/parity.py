@@ -111,9 +111,12 @@ def checked_parity(table: tuple[ParityRow, ...], *, tolerance: float) -> Parity:
 
 def format_table(table: tuple[ParityRow, ...]) -> str:
     """The table as text."""
-    lines = [f"{'':<16}{'images':>7}{'logits':>10}{'embedding':>11}{'confidence':>12}{'class':>7}"]
+    wide = max(len(row.name) for row in table)
+    lines = [
+        f"{'':<{wide}}{'images':>7}{'logits':>10}{'embedding':>11}{'confidence':>12}{'class':>7}"
+    ]
     lines += [
-        f"{row.name:<16}{row.images:>7}{row.logits:>10.1e}{row.embedding:>11.1e}"
+        f"{row.name:<{wide}}{row.images:>7}{row.logits:>10.1e}{row.embedding:>11.1e}"
         f"{row.confidence:>12.1e}{row.argmax_agreement:>7.3f}"
         for row in table
     ]

@@ -12,12 +12,14 @@ from export.assemble import ExportPlan, export_run
 from redshank.bundle import MODEL_FILE, read_bundle, read_golden
 from redshank.cells import cell_counts
 from redshank.dataset import read_manifest
-from redshank.errors import ConflictError, InputError, IntegrityError
+from redshank.errors import ConfigError, ConflictError, InputError, IntegrityError
 from redshank.infer import calibrated, load_model
 from redshank.preprocess import decode_image
 from redshank.reference import read_reference
 from redshank.registry import Registry
 from redshank.run import RUN_FILE, WEIGHTS_FILE, read_held_out
+
+from . import conftest
 
 
 def test_the_bundle_is_what_the_run_says(exported: Path) -> None:
@@ -94,6 +96,16 @@ def test_without_folds_and_validation_unlabelled_images_stand_in(
     assert reference.labelled_counts_CCB.sum() == 0
 
 
+def test_a_domain_may_be_called_like_a_row_of_the_parity_table(
+    make_run: Any, tmp_path: Path, plan: ExportPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, name in enumerate(("synthetic", "batch of 3")):
+        monkeypatch.setattr(conftest, "DOMAINS", ("coast", name))
+        folder = export_run(make_run(), tmp_path / str(number), plan)
+        assert read_bundle(folder).source_domains == ("coast", name)
+        assert read_bundle(folder).parity.images == 8 + 16
+
+
 def test_a_tolerance_that_cannot_be_met_publishes_nothing(
     run_dir: Path, tmp_path: Path, plan: ExportPlan
 ) -> None:
@@ -147,6 +159,24 @@ def test_wrong_names_are_refused_before_any_work(
             tmp_path / "bundles",
             dataclasses.replace(plan, parent_bundle="20200101T000000-0"),
         )
+    assert not (tmp_path / "bundles").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"max_batch": 1}, "export.max_batch is 1, expected 2 to"),
+        ({"reference_images": 19}, "export.reference_images is 19, expected 20 to"),
+        ({"parity_images": 0}, "export.parity_images is 0"),
+        ({"tolerance": float("nan")}, "export.tolerance is nan"),
+        ({"abstain_below": 7.0}, "export.abstain_below is 7.0, expected 0.0 to 1.0"),
+    ],
+)
+def test_impossible_numbers_are_named(
+    run_dir: Path, tmp_path: Path, plan: ExportPlan, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        export_run(run_dir, tmp_path / "bundles", dataclasses.replace(plan, **change))
     assert not (tmp_path / "bundles").exists()
 
 
