@@ -43,6 +43,23 @@ def test_domains_share_equally_and_each_epoch_visits_every_image_once(
     assert max(per_domain) - min(per_domain) <= 1
 
 
+def test_an_epoch_is_shuffled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    shuffled: list[object] = []
+    make = np.random.default_rng
+
+    def counting(seed: object) -> np.random.Generator:
+        shuffled.append(seed)
+        return make(seed)  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(np.random, "default_rng", counting)
+    batches = DomainBatches({"a": np.arange(100), "b": np.arange(40)}, 10, seed=3)
+    for step in range(40):  # 200 images of each: 2 and 5 epochs
+        batches.batch(step)
+    assert sorted(map(str, shuffled)) == sorted(
+        map(str, [*((3, 0, epoch) for epoch in range(2)), *((3, 1, epoch) for epoch in range(5))])
+    )
+
+
 def test_nothing_to_draw_is_an_empty_batch() -> None:
     assert DomainBatches({}, 0, seed=0).batch(3).tolist() == []
 
