@@ -29,13 +29,29 @@ def mean_nll(logits_NC: Floats, label_N: Labels, temperature: float) -> float:
 def fit_temperature(logits_NC: Floats, label_N: Labels, *, fitted_on: str) -> Temperature:
     """The temperature of least NLL (Guo et al., 2017), by golden-section search over 1/T.
 
-    The NLL is convex in 1/T, so the search finds the optimum of [`LOWEST`, `HIGHEST`]. Fewer than
-    `MIN_IMAGES` labelled images give temperature 1, said by `fitted_on="none"`.
+    The NLL is convex in 1/T, so the search finds the optimum of [`LOWEST`, `HIGHEST`]. Where every
+    image is right there is none: sharper is always better, until all confidences are 1 and nothing
+    can be told from them. Then see `_justified_sharpening`. Fewer than `MIN_IMAGES` labelled images
+    give temperature 1, said by `fitted_on="none"`.
     """
     known = label_N >= 0
     logits_NC, label_N = logits_NC[known], label_N[known]
     if len(label_N) < MIN_IMAGES:
         return Temperature(value=1.0, fitted_on="none", n=0, nll_before=0.0, nll_after=0.0)
+    if (logits_NC.argmax(axis=1) == label_N).all():
+        value = _justified_sharpening(logits_NC)
+    else:
+        value = _least_nll(logits_NC, label_N)
+    return Temperature(
+        value=value,
+        fitted_on=fitted_on,
+        n=len(label_N),
+        nll_before=mean_nll(logits_NC, label_N, 1.0),
+        nll_after=mean_nll(logits_NC, label_N, value),
+    )
+
+
+def _least_nll(logits_NC: Floats, label_N: Labels) -> float:
     low, high = 1.0 / HIGHEST, 1.0 / LOWEST
     ratio = (math.sqrt(5.0) - 1.0) / 2.0
     while high - low > 1e-4 * low:
@@ -44,14 +60,24 @@ def fit_temperature(logits_NC: Floats, label_N: Labels, *, fitted_on: str) -> Te
             high = right
         else:
             low = left
-    value = 2.0 / (low + high)
-    return Temperature(
-        value=value,
-        fitted_on=fitted_on,
-        n=len(label_N),
-        nll_before=mean_nll(logits_NC, label_N, 1.0),
-        nll_after=mean_nll(logits_NC, label_N, value),
-    )
+    return 2.0 / (low + high)
+
+
+def _justified_sharpening(logits_NC: Floats) -> float:
+    """The temperature in [`LOWEST`, 1] whose mean confidence N right answers of N allow.
+
+    That is (N + 1) / (N + 2), Laplace's rule of succession. Confidence that is higher already stays
+    as it is, and it grows with 1/T, so bisection finds the place.
+    """
+    allowed = (len(logits_NC) + 1) / (len(logits_NC) + 2)
+    low, high = 1.0, 1.0 / LOWEST
+    while high - low > 1e-4 * low:
+        middle = (low + high) / 2.0
+        if softmax(logits_NC, 1.0 / middle).max(axis=1).mean() > allowed:
+            high = middle
+        else:
+            low = middle
+    return 1.0 / low
 
 
 def softmax(logits_NC: Floats, temperature: float) -> npt.NDArray[np.float64]:

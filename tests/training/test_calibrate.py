@@ -27,6 +27,32 @@ def test_finds_the_temperature_that_made_the_labels(true: float) -> None:
     assert (fitted.n, fitted.fitted_on) == (4000, "validation")
 
 
+@pytest.mark.parametrize(("n", "margin"), [(30, 2.0), (300, 2.0), (3000, 4.0)])
+def test_all_right_sharpens_no_further_than_so_many_images_allow(n: int, margin: float) -> None:
+    rng = np.random.default_rng(2)
+    logits, labels = rng.uniform(0, 1, (n, 4)).astype(np.float32), rng.integers(0, 4, n)
+    logits[np.arange(n), labels] += margin
+    fitted = fit_temperature(logits, labels, fitted_on="validation")
+    confidence = softmax(logits, fitted.value).max(axis=1)
+    assert confidence.mean() == pytest.approx((n + 1) / (n + 2), abs=1e-4)
+    assert confidence.std() > 1e-4  # there is something left to tell images by
+    assert (fitted.n, fitted.fitted_on) == (n, "validation")
+    assert fitted.nll_after < fitted.nll_before
+    sure = fit_temperature(logits + 40 * np.eye(4)[labels], labels, fitted_on="validation")
+    assert sure.value == 1.0
+
+
+def test_one_error_is_enough_for_the_least_nll() -> None:
+    rng = np.random.default_rng(3)
+    logits, labels = rng.uniform(0, 1, (200, 4)), rng.integers(0, 4, 200)
+    logits[np.arange(200), labels] += 3.0
+    labels[0] = (labels[0] + 1) % 4
+    fitted = fit_temperature(logits, labels, fitted_on="validation")
+    grid = np.exp(np.linspace(np.log(0.05), np.log(20), 400))
+    best = min(mean_nll(logits, labels, float(t)) for t in grid)
+    assert fitted.nll_after <= best + 1e-6
+
+
 def test_unknown_labels_are_left_out() -> None:
     logits, labels = drawn(2.0)
     half = labels.copy()
