@@ -104,15 +104,20 @@ def build_null(
 def lower_bound(score_B: FloatArray, counts_B: FloatArray, *, scenes: float, delta: float) -> float:
     """Lower confidence bound, at level 1 - delta, of the mean of a score.
 
-    Normal approximation from `SMALL_REFERENCE` scenes on; below it the betting bound of
-    Waudby-Smith & Ramdas (2024) with fixed bets, which holds for every sample size.
+    From `SMALL_REFERENCE` scenes on: Wilson's bound for an indicator, whose error is skewed, and
+    the normal approximation for the others. Below it the betting bound of Waudby-Smith & Ramdas
+    (2024) with fixed bets, which holds for every sample size.
     """
     p_B = counts_B / counts_B.sum()
     mean = float(score_B @ p_B)
     if scenes < SMALL_REFERENCE:
         return _betting_bound(score_B, p_B * scenes, delta)
+    z = NormalDist().inv_cdf(1 - delta)
+    if np.isin(score_B, (0.0, 1.0)).all():
+        spread = np.sqrt(mean * (1 - mean) / scenes + z**2 / (4 * scenes**2))
+        return float((mean + z**2 / (2 * scenes) - z * spread) / (1 + z**2 / scenes))
     variance = max(float(score_B**2 @ p_B) - mean**2, 1 / scenes)
-    return mean - NormalDist().inv_cdf(1 - delta) * float(np.sqrt(variance / scenes))
+    return mean - z * float(np.sqrt(variance / scenes))
 
 
 def _betting_bound(score_B: FloatArray, counts_B: FloatArray, delta: float) -> float:
