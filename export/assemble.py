@@ -35,14 +35,14 @@ from redshank.files import Clock, new_id, publish_folder, rfc3339, sha256_file, 
 from redshank.infer import CPU, load_model, open_session, run_session
 from redshank.nn.backbones import Backbone
 from redshank.nn.checkpoint import load_model as load_network
-from redshank.reference import Reference, write_reference
+from redshank.reference import MIN_IMAGES, Reference, write_reference
 from redshank.registry import checked_name
 from redshank.run import MANIFEST_FILE, WEIGHTS_FILE, Run, read_held_out, read_run
 
 from .golden import synthetic_images
 from .images import Pixels, held_items, pixel_chunks, scene_name, scene_weights
 from .parity import checked_parity, format_table, network_answers, parity_table
-from .references import MIN_IMAGES, DomainAnswers, build_reference
+from .references import DomainAnswers, build_reference
 from .to_onnx import OPSET, write_onnx
 
 GOLDEN_IMAGES = 8

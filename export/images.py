@@ -1,8 +1,4 @@
-"""Which images export looks at, and their pixels.
-
-A domain is represented by its `val` items; without any, by its unlabelled `train` items. Labelled
-training images are never used: the network knows their answers by heart.
-"""
+"""Which images export looks at, and their pixels: see `redshank.dataset.representative_items`."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from redshank.dataset import Item, Manifest
+from redshank.dataset import Item, Manifest, representative_items
 from redshank.errors import InputError
 from redshank.preprocess import decode_image
 
@@ -20,12 +16,9 @@ Pixels = npt.NDArray[np.uint8]
 
 def held_items(manifest: Manifest, domain: str, *, limit: int, seed: int = 0) -> tuple[Item, ...]:
     """At most `limit` items that represent a domain, drawn without replacement by the seed."""
-    of_domain = [item for item in manifest.items if item.domain == domain]
-    chosen = [item for item in of_domain if item.split == "val"] or [
-        item for item in of_domain if item.split == "train" and not item.label
-    ]
+    chosen = representative_items(manifest)[domain]
     if len(chosen) <= limit:
-        return tuple(chosen)
+        return chosen
     drawn = np.random.default_rng(seed).choice(len(chosen), size=limit, replace=False)
     return tuple(chosen[i] for i in sorted(drawn))
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from redshank.cells import NUM_CONFIDENCE_BINS, cell_counts
 from redshank.errors import InputError
 from redshank.infer import calibrated, direction
-from redshank.reference import Reference
+from redshank.reference import MIN_IMAGES, Reference
 from redshank.run import HeldOut
 
 Array = npt.NDArray[Any]
@@ -23,8 +23,6 @@ Array = npt.NDArray[Any]
 SHRINKAGE = 0.1
 """Share of the identity in the covariance: directions never seen to vary do not weigh endlessly."""
 NUM_QUANTILES = 201
-MIN_IMAGES = 20
-"""Source images without which no novelty reference is made."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,8 @@ def novelty_arrays(
         raise InputError(
             f"{len(embedding_NE)} source images of {len(scenes)} scenes are too few for a novelty "
             f"reference, expected at least {MIN_IMAGES} of 2",
-            hint="Give the source domains a val split: redshank data split, then train again.",
+            hint="Give the source domains more validation images (redshank data scan --val-share) "
+            "or unlabelled ones, then train again.",
         )
     fitting_S = np.random.default_rng(seed).permutation(len(scenes)) < len(scenes) // 2
     fitting_N = fitting_S[inverse_N]

@@ -89,6 +89,22 @@ class Manifest:
         return self.root / item.path
 
 
+def representative_items(manifest: Manifest) -> dict[str, tuple[Item, ...]]:
+    """The images that stand for each domain where a trained network is asked about it.
+
+    A domain's `val` items; without any, its unlabelled `train` items. Labelled training images
+    never count: the network knows their answers by heart.
+    """
+    val: dict[str, list[Item]] = {domain: [] for domain in manifest.domains}
+    unlabelled: dict[str, list[Item]] = {domain: [] for domain in val}
+    for item in manifest.items:
+        if item.split == "val":
+            val[item.domain].append(item)
+        elif item.split == "train" and not item.label:
+            unlabelled[item.domain].append(item)
+    return {domain: tuple(val[domain] or unlabelled[domain]) for domain in val}
+
+
 def write_manifest(path: Path, *, root: str, classes: Iterable[str], items: Iterable[Item]) -> str:
     """Write a manifest atomically; returns its sha256 digest."""
     header = Header(SCHEMA, root, tuple(classes))

@@ -16,6 +16,9 @@ from redshank.errors import IntegrityError
 
 Floats = npt.NDArray[np.float64]
 
+MIN_IMAGES = 20
+"""Source images without which no novelty reference is made, and so no bundle."""
+
 
 @dataclass(frozen=True)
 class Reference:

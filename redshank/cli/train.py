@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from redshank.cli import Options, Settings, print_json
+from redshank.dataset import Manifest, read_manifest, representative_items
 from redshank.run import Run
 
 
@@ -31,6 +32,8 @@ def run(options: Options, settings: Settings) -> int:
     from redshank.run import read_run
     from training.train import train
 
+    if not options.quiet:
+        warn_of_few_images(read_manifest(options.manifest))
     folder = train(
         options.manifest,
         settings.training,
@@ -47,6 +50,21 @@ def run(options: Options, settings: Settings) -> int:
     else:
         print(folder)
     return 0
+
+
+def warn_of_few_images(manifest: Manifest) -> None:
+    """Says before the training, not after it, that export will refuse the run."""
+    from redshank.reference import MIN_IMAGES
+
+    items = representative_items(manifest)
+    count = sum(len(items[domain]) for domain in manifest.source_domains)
+    if manifest.source_domains and count < MIN_IMAGES:
+        print(
+            f"redshank: {count} validation or unlabelled images of source domains; export needs "
+            f"{MIN_IMAGES} for its references and will refuse this run\n"
+            "  Scan again with --val-share, or add unlabelled images.",
+            file=sys.stderr,
+        )
 
 
 def progress_bars() -> Callable[[str, int, int], None]:

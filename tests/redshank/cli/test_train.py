@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from redshank.cli import main
-from redshank.dataset import Item, write_manifest
+from redshank.cli.train import warn_of_few_images
+from redshank.dataset import Item, Manifest, write_manifest
 from redshank.run import read_run
 
 FAST = [
@@ -49,6 +50,7 @@ def test_prints_the_folder_and_draws_on_stderr(
     assert run.steps == 3
     assert "train: 100%" in captured.err
     assert "temperature 1.000 fitted on none" in captured.err
+    assert captured.err.startswith("redshank: 4 validation or unlabelled images")
     assert main(arguments(manifest, "--quiet", "--json", "--parent", str(folder))) == 0
     captured = capsys.readouterr()
     child = json.loads(captured.out)
@@ -65,3 +67,12 @@ def test_errors_are_one_line_and_a_hint(manifest: Path, capsys: pytest.CaptureFi
     assert "redshank data check" in error
     assert "Traceback" not in error
     assert not [p for p in (manifest.parent / "runs").iterdir() if not p.name.startswith(".")]
+
+
+def test_enough_images_for_export_are_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+    few = (Item("a", "north", "a"), *(Item(f"{n}", "north", "a", "val") for n in range(19)))
+    field = tuple(Item(f"f{n}", "field") for n in range(50))
+    warn_of_few_images(Manifest(("a", "b"), Path(), (*few, *field)))
+    assert "19 validation or unlabelled images of source domains" in capsys.readouterr().err
+    warn_of_few_images(Manifest(("a", "b"), Path(), (*few, Item("x", "north", "a", "val"))))
+    assert capsys.readouterr().err == ""
