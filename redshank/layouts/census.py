@@ -53,7 +53,13 @@ def count_domains(manifest: Manifest) -> tuple[DomainCounts, ...]:
     by_domain: dict[str, list[Item]] = defaultdict(list)
     for item in manifest.items:
         by_domain[item.domain].append(item)
-    return tuple(_count(manifest, domain, by_domain[domain]) for domain in sorted(by_domain))
+    roles = dict.fromkeys(by_domain, "unseen")  # asked once: each look goes through all images
+    roles |= dict.fromkeys(manifest.source_domains, "source")
+    roles |= dict.fromkeys(manifest.target_domains, "target")
+    classes = manifest.classes
+    return tuple(
+        _count(classes, domain, roles[domain], by_domain[domain]) for domain in sorted(by_domain)
+    )
 
 
 def inspect_images(
@@ -89,9 +95,9 @@ def inspect_images(
     return broken, leaks
 
 
-def _count(manifest: Manifest, domain: str, items: list[Item]) -> DomainCounts:
-    labelled = dict.fromkeys(manifest.classes, 0)
-    unlabelled = dict.fromkeys(manifest.classes, 0)
+def _count(classes: tuple[str, ...], domain: str, role: str, items: list[Item]) -> DomainCounts:
+    labelled = dict.fromkeys(classes, 0)
+    unlabelled = dict.fromkeys(classes, 0)
     unknown = 0
     for item in items:
         if item.split != "train":
@@ -104,16 +110,10 @@ def _count(manifest: Manifest, domain: str, items: list[Item]) -> DomainCounts:
             unknown += 1
     return DomainCounts(
         domain=domain,
-        role=_role(manifest, domain),
+        role=role,
         labelled=tuple(labelled.values()),
         unlabelled=tuple(unlabelled.values()),
         unlabelled_unknown=unknown,
         val=sum(item.split == "val" for item in items),
         test=sum(item.split == "test" for item in items),
     )
-
-
-def _role(manifest: Manifest, domain: str) -> str:
-    if domain in manifest.source_domains:
-        return "source"
-    return "target" if domain in manifest.target_domains else "unseen"
