@@ -67,6 +67,8 @@ def _scan(options: Options) -> int:
     items = _rearrange(listing.items, options)
     root = _root_from(options.out, listing.root)
     write_manifest(options.out, root=root, classes=listing.classes, items=items)
+    for name in listing.empty:
+        print(f"domain folder {name} holds no image", file=sys.stderr)
     if listing.ignored:
         print(
             f"{len(listing.ignored)} files are no images by their suffix and were left out, "

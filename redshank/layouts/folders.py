@@ -33,19 +33,27 @@ def scan_folder(root: Path) -> Listing:
     """List the images of a folder, in sorted order.
 
     Raises:
-        InputError: it is no folder, or holds no image.
+        InputError: it is no folder, holds no image, or images where the layout has none.
     """
     if not root.is_dir():
         raise InputError(f"{root} is no folder")
     root = root.resolve()
+    domains = _folders(root)
+    if domains and all(folder.name.lower() in SPLIT_FOLDERS for folder in domains):
+        raise InputError(
+            f"{root} holds {', '.join(folder.name for folder in domains)}: splits, not domains",
+            hint="Put them into a folder of their domain: ROOT/<domain>/train/<class>/<image>.",
+        )
     items: list[Item] = []
     ignored: list[str] = []
-    for domain in _folders(root):
+    empty: list[str] = []
+    for domain in domains:
         found, other = _scan_domain(domain)
+        empty += [] if found else [domain.name]
         items += [_relative(item, root) for item in found]
         ignored += [path.relative_to(root).as_posix() for path in other]
     ignored += [path.name for path in _files(root)]
-    return make_listing(root, items, ignored)
+    return make_listing(root, items, ignored, empty)
 
 
 def _scan_domain(domain: Path) -> tuple[list[Item], list[Path]]:
@@ -63,12 +71,24 @@ def _scan_domain(domain: Path) -> tuple[list[Item], list[Path]]:
             ignored.append(path)
     for split, classes in parts:
         for folder in classes:
+            _refuse_deeper_images(folder)
             for path in _files(folder):
                 if is_image(path):
                     items.append(Item(str(path), domain.name, folder.name, split))
                 else:
                     ignored.append(path)
     return items, ignored
+
+
+def _refuse_deeper_images(class_folder: Path) -> None:
+    """Images below a class folder would be lost without a word."""
+    for folder in _folders(class_folder):
+        deep = next((path for path in sorted(folder.rglob("*")) if is_image(path)), None)
+        if deep is not None:
+            raise InputError(
+                f"{deep} lies deeper than ROOT/<domain>/<class>/<image>",
+                hint="Move images up into their class's folder, or list them in a CSV table.",
+            )
 
 
 def _relative(item: Item, root: Path) -> Item:

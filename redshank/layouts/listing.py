@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,8 @@ class Listing:
     items: tuple[Item, ...]
     ignored: tuple[str, ...]
     """Files that are no image by their suffix, relative to root."""
+    empty: tuple[str, ...] = ()
+    """Domain folders without any image."""
 
 
 def is_image(path: Path) -> bool:
@@ -31,7 +34,9 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
-def make_listing(root: Path, items: list[Item], ignored: list[str]) -> Listing:
+def make_listing(
+    root: Path, items: list[Item], ignored: Sequence[str] = (), empty: Sequence[str] = ()
+) -> Listing:
     """Collect the classes and refuse an empty listing.
 
     Raises:
@@ -43,4 +48,4 @@ def make_listing(root: Path, items: list[Item], ignored: list[str]) -> Listing:
             hint="Expected ROOT/<domain>/<class>/<image>, or ROOT/<domain>/<image> without labels.",
         )
     classes = tuple(sorted({item.label for item in items if item.label}))
-    return Listing(root, classes, tuple(items), tuple(sorted(ignored)))
+    return Listing(root, classes, tuple(items), tuple(sorted(ignored)), tuple(sorted(empty)))

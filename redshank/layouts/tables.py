@@ -41,7 +41,7 @@ def read_table(path: Path) -> Listing:
             items.append(item)
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is no table: {error}", hint="Save it as UTF-8.") from error
-    return make_listing(path.parent.resolve(), items, [])
+    return make_listing(path.parent.resolve(), items)
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

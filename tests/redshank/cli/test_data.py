@@ -37,6 +37,14 @@ def test_scan_hides_labels_and_holds_domains_back(images: Path) -> None:
     assert {item.split for item in manifest.items if item.domain == "south"} == {"test"}
 
 
+def test_scan_says_which_folders_are_empty(
+    images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "gate 7").mkdir()
+    assert main(["data", "scan", str(images), "--out", str(images.parent / "m.jsonl")]) == 0
+    assert "domain folder gate 7 holds no image" in capsys.readouterr().err
+
+
 def test_split_makes_a_new_manifest_of_the_same_images(images: Path) -> None:
     first, second = images.parent / "a.jsonl", images.parent / "elsewhere" / "b.jsonl"
     assert main(["data", "scan", str(images), "--out", str(first)]) == 0

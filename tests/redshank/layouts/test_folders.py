@@ -51,6 +51,29 @@ def test_other_files_are_named_not_taken(tmp_path: Path) -> None:
     assert listing.ignored == ("README", "photo/cat/notes.txt")
 
 
+def test_images_that_lie_deeper_are_refused_not_lost(tmp_path: Path) -> None:
+    touch(tmp_path, "photo/cat/1.jpg", "photo/cat/.thumbs/1.jpg", "photo/cat/notes/a.txt")
+    assert len(scan_folder(tmp_path).items) == 1
+    touch(tmp_path, "photo/cat/2021/may/2.jpg")
+    with pytest.raises(InputError, match=r"2021/may/2\.jpg lies deeper"):
+        scan_folder(tmp_path)
+
+
+def test_splits_are_not_taken_for_domains(tmp_path: Path) -> None:
+    touch(tmp_path, "train/cat/1.jpg", "Val/cat/2.jpg")
+    with pytest.raises(InputError, match="holds Val, train: splits, not domains") as caught:
+        scan_folder(tmp_path)
+    assert "ROOT/<domain>/train/<class>" in caught.value.hint
+    touch(tmp_path, "photo/cat/1.jpg")
+    assert len(scan_folder(tmp_path).items) == 3
+
+
+def test_domains_without_images_are_named(tmp_path: Path) -> None:
+    touch(tmp_path, "photo/cat/1.jpg", "gate-7/README")
+    (tmp_path / "gate-8").mkdir()
+    assert scan_folder(tmp_path).empty == ("gate-7", "gate-8")
+
+
 def test_empty_folder_says_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no image") as caught:
         scan_folder(tmp_path)
