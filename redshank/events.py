@@ -20,11 +20,12 @@ from types import TracebackType
 from typing import Literal
 
 from redshank.errors import InputError
-from redshank.records import as_dict, from_dict
+from redshank.records import from_dict
 
 SCHEMA = 1
 Role = Literal["live", "shadow", "canary"]
 OK = "ok"
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 SpoolError = sqlite3.Error
 """What a full disk, a lock or a lost file raises in `EventWriter.append` and `seal`."""
 
@@ -102,7 +103,7 @@ class EventWriter:
             sqlite3.Error: the disk is full, the file is locked or gone; nothing was written, and
                 the next call starts a new file.
         """
-        rows = [(json.dumps(as_dict(event), separators=(",", ":")),) for event in events]
+        rows = [(_encode(vars(event)),) for event in events]  # flat: as_dict would cost thrice this
         try:
             connection = self._open()
             with connection:

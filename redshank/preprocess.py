@@ -56,6 +56,7 @@ _OTHER_SIGNATURES = (  # offset, bytes, name: real images that we do not read
     (4, b"ftyp", "HEIC or AVIF"),
 )
 _SWAP_SIDES = (5, 6, 7, 8)
+_LEVEL_256 = np.linspace(0.0, 1.0, 256)
 _EIGHT_BIT_MODES = frozenset({"L", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 
 
@@ -125,17 +126,35 @@ def dhash_hex(image_HW3: ImageArray) -> str:
 
     The image is made grey and shrunk to 9 x 8; near-duplicate frames differ in few bits.
     """
-    grey = Image.fromarray(image_HW3).convert("L").resize((9, 8), Image.Resampling.BILINEAR)
-    pixels = np.asarray(grey, dtype=np.int16)
-    return np.packbits(pixels[:, 1:] > pixels[:, :-1]).tobytes().hex()
+    return _dhash_hex(_grey(image_HW3))
 
 
 def brightness(image_HW3: ImageArray) -> tuple[float, float]:
     """Mean and standard deviation of the grey level (ITU-R 601 luma), both in [0, 1]."""
-    counts = np.array(Image.fromarray(image_HW3).convert("L").histogram(), dtype=np.float64)
-    share_256, level_256 = counts / counts.sum(), np.linspace(0.0, 1.0, 256)
-    mean = float(share_256 @ level_256)
-    return mean, float(share_256 @ (level_256 - mean) ** 2) ** 0.5
+    return _brightness(_grey(image_HW3))
+
+
+def fingerprint(image_HW3: ImageArray) -> tuple[str, float, float]:
+    """`dhash_hex` and both values of `brightness`, at little more than the cost of one."""
+    grey = _grey(image_HW3)
+    return (_dhash_hex(grey), *_brightness(grey))
+
+
+def _grey(image_HW3: ImageArray) -> Image.Image:
+    size = (image_HW3.shape[1], image_HW3.shape[0])
+    return Image.frombytes("RGB", size, image_HW3.tobytes()).convert("L")  # fromarray is slower
+
+
+def _dhash_hex(grey: Image.Image) -> str:
+    pixels = np.asarray(grey.resize((9, 8), Image.Resampling.BILINEAR))
+    return np.packbits(pixels[:, 1:] > pixels[:, :-1]).tobytes().hex()
+
+
+def _brightness(grey: Image.Image) -> tuple[float, float]:
+    counts_256 = np.array(grey.histogram())
+    share_256 = counts_256 / counts_256.sum()
+    mean = float(share_256 @ _LEVEL_256)
+    return mean, float(share_256 @ (_LEVEL_256 - mean) ** 2) ** 0.5
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:

@@ -19,7 +19,7 @@ from redshank.events import OK, SCHEMA, Event
 from redshank.files import Clock
 from redshank.http_api import Prediction, prediction_json
 from redshank.infer import Predictions, top_classes
-from redshank.preprocess import ImageArray, brightness, decode_image, dhash_hex
+from redshank.preprocess import ImageArray, decode_image, fingerprint
 
 from .engine import Job, Worked
 from .identity import EventIds
@@ -150,8 +150,7 @@ class Inference:
     def _seen(self, decoded: _Decoded, predictions: Predictions, row: int, outcome: str) -> Event:
         """The event of a picture that the model saw."""
         job = decoded.job
-        mean, spread = brightness(decoded.image_HW3)
-        image = (dhash_hex(decoded.image_HW3), mean, spread)
+        image = fingerprint(decoded.image_HW3)
         if outcome != OK:
             return self._event(job, decoded.served, outcome, _digest(job.data), image)
         scores = (

@@ -16,6 +16,7 @@ from redshank.preprocess import (
     brightness,
     decode_image,
     dhash_hex,
+    fingerprint,
 )
 
 
@@ -222,7 +223,6 @@ def test_difference_hash_of_a_ramp_a_copy_and_another_picture() -> None:
     image = np.random.default_rng(3).integers(0, 200, (8, 9, 3), np.uint8)
     image = image.repeat(8, axis=0).repeat(8, axis=1)
     brighter = (image + 20).astype(np.uint8)
-    assert int(dhash_hex(image), 16) ^ int(dhash_hex(brighter), 16) < 2**64
     assert (int(dhash_hex(image), 16) ^ int(dhash_hex(brighter), 16)).bit_count() <= 4
     other = np.random.default_rng(4).integers(0, 200, (64, 72, 3), np.uint8)
     assert (int(dhash_hex(image), 16) ^ int(dhash_hex(other), 16)).bit_count() > 12
@@ -236,3 +236,4 @@ def test_brightness_is_mean_and_deviation_of_grey() -> None:
     image = picture()
     grey = np.asarray(Image.fromarray(image).convert("L")) / 255
     assert brightness(image) == pytest.approx((grey.mean(), grey.std()))
+    assert fingerprint(image) == (dhash_hex(image), *brightness(image))
