@@ -6,11 +6,14 @@ framework looks like every other error. Answers are counted here, by route templ
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
+from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from redshank.http_api import REQUEST_ID_HEADER
@@ -37,6 +40,8 @@ ROUTES = frozenset(
     }
 )
 """Route templates in metrics; every other path counts as `other`."""
+BODY_S = 20.0
+"""A body that takes longer to arrive is given up, so that idle senders cannot pile up."""
 _HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
 _WHILE_DRAINING = _HEALTH | {"/metrics"}
 _ID_HEADER = REQUEST_ID_HEADER.lower().encode()
@@ -47,8 +52,8 @@ log = logging.getLogger("redshank.serving")
 class Exchange:
     """One request and its answer; routes find it in the scope under `redshank`."""
 
-    __slots__ = ("_limit", "_receive", "_received", "_replaced", "_send", "refusal", "request_id",
-                 "started", "status")  # fmt: skip
+    __slots__ = ("_body_by", "_limit", "_receive", "_received", "_replaced", "_send", "_whole",
+                 "refusal", "request_id", "started", "status")  # fmt: skip
 
     def __init__(self, request_id: str, limit: int, receive: Receive, send: Send) -> None:
         self.request_id = request_id
@@ -57,21 +62,36 @@ class Exchange:
         self.status = 0
         self._limit, self._receive, self._send = limit, receive, send
         self._received = 0
-        self._replaced = False
+        self._whole = self._replaced = False
+        self._body_by: float | None = None
 
     async def receive(self) -> Message:
-        """The next part of the body, counted.
+        """The next part of the body, counted and within `BODY_S` of the first call.
 
         Raises:
-            Refusal: the body is over the limit.
+            Refusal: the body is over the limit, or did not arrive in time.
         """
-        message = await self._receive()
+        if self._whole:  # whoever asks now waits for the client to leave
+            return await self._receive()
+        message = await self._in_time()
         if message["type"] == "http.request":
+            self._whole = not message.get("more_body", False)
             self._received += len(message.get("body", b""))
             if self._received > self._limit:
                 self.refusal = body_too_large(self._limit)
                 raise self.refusal
         return message
+
+    async def _in_time(self) -> Message:
+        if self._body_by is None:
+            self._body_by = asyncio.get_running_loop().time() + BODY_S
+        try:
+            async with asyncio.timeout_at(self._body_by):
+                return await self._receive()
+        except TimeoutError as error:
+            why = f"the body did not arrive within {BODY_S:g} s"
+            self.refusal = Refusal("bad_request", why, close=True)
+            raise self.refusal from error
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         """Pass an answer on; an error of another framework becomes our envelope."""
@@ -118,10 +138,18 @@ class Exchange:
 
 
 class Edge:
-    """ASGI middleware around everything that a worker answers."""
+    """ASGI middleware around everything that a worker answers.
 
-    def __init__(self, app: ASGIApp, slot: Slot) -> None:
-        self._app, self._slot = app, slot
+    Args:
+        app: the next layer.
+        slot: holds the worker.
+        own: our routes, reached past the other layers: a tenth of a millisecond a request.
+    """
+
+    def __init__(self, app: ASGIApp, slot: Slot, own: Starlette | None = None) -> None:
+        self._app, self._slot, self._own = app, slot, own
+        routes = own.routes if own is not None else ()
+        self._own_paths = frozenset(route.path for route in routes if isinstance(route, Route))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -151,8 +179,9 @@ class Edge:
         if refusal is not None:
             await exchange.refuse(refusal)
             return
+        app = self._own if self._own is not None and path in self._own_paths else self._app
         try:
-            await self._app(scope, exchange.receive, exchange.send)
+            await app(scope, exchange.receive, exchange.send)
         except Exception as error:
             if not isinstance(error, Refusal):
                 log.exception("request %s failed", exchange.request_id)

@@ -19,6 +19,7 @@ from redshank.registry import Registry
 from redshank.settings import ServingSettings, Settings
 
 from .access import load_access
+from .edge import BODY_S
 from .lifecycle import SETTINGS_FILE, SUPERVISOR
 
 SERVICE = "serving.service:RedshankService"
@@ -131,7 +132,8 @@ def _environment(
     settings: Settings, environment: Mapping[str, str], folder: Path, settings_file: Path
 ) -> dict[str, str]:
     serving = settings.serving
-    give_up_s = 60 + 2 * serving.deadline_ms // 1000  # our own deadlines come first
+    # Our own limits come first. BentoML keeps a timer so long for each request, answered or not.
+    give_up_s = 10 + int(BODY_S) + serving.deadline_ms // 1000
     service = {"workers": serving.workers, "traffic": {"timeout": give_up_s}}
     paths = [str(CHECKOUT), environment.get("PYTHONPATH", "")]
     return {

@@ -19,7 +19,7 @@ from .limits import checked_domain, checked_label
 from .openapi import openapi_document
 from .refusal import Refusal
 from .swap import Served
-from .uploads import is_multipart, read_form, read_raw
+from .uploads import is_multipart, read_form
 from .worker import Sender, Slot, Worker
 
 JSON = "application/json"
@@ -64,7 +64,7 @@ class Routes:
             data, domain = uploads[0].data, domain or form_domain
         else:
             checked_domain(domain)  # before the body is read
-            data = await read_raw(request)
+            data = await request.body()
         sender = sender_of(request, worker, grant, domain)
         return Response(await worker.predict(data, sender), media_type=JSON)
 

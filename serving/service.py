@@ -64,6 +64,6 @@ async def _answer(request: Request, image_base64: str, domain: str) -> dict[str,
     return answer
 
 
-RedshankService.add_asgi_middleware(Edge, slot=SLOT)  # type: ignore[attr-defined]  # a Service now
+RedshankService.add_asgi_middleware(Edge, slot=SLOT, own=routes)  # type: ignore[attr-defined]  # a Service now
 
 __all__ = ["SLOT", "RedshankService"]

@@ -1,10 +1,7 @@
-"""Images out of request bodies: raw bytes or multipart forms, within a time."""
+"""Images out of multipart forms."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.datastructures import FormData, UploadFile
@@ -16,8 +13,6 @@ from .limits import Limits
 from .refusal import Refusal
 
 MULTIPART = "multipart/form-data"
-BODY_S = 20.0
-"""A body that takes longer to arrive is given up, so that idle senders cannot pile up."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +28,6 @@ def is_multipart(request: Request) -> bool:
     return request.headers.get("content-type", "").lower().startswith(MULTIPART)
 
 
-async def read_raw(request: Request) -> bytes:
-    """The whole body.
-
-    Raises:
-        Refusal: it is too large, or did not arrive in time.
-    """
-    async with _in_time():
-        return await request.body()
-
-
 async def read_form(request: Request, limits: Limits) -> tuple[list[Upload], str]:
     """Files of a form in order, and its field `domain` (empty when there is none).
 
@@ -52,10 +37,7 @@ async def read_form(request: Request, limits: Limits) -> tuple[list[Upload], str
     if not is_multipart(request):
         raise Refusal("bad_request", f"expected a body of type {MULTIPART}")
     try:
-        async with _in_time():
-            form = await request.form(
-                max_files=limits.max_files, max_fields=8, max_part_size=64 * 1024
-            )
+        form = await request.form(max_files=limits.max_files, max_fields=8, max_part_size=64 * 1024)
     except (MultiPartException, HTTPException, KeyError, ValueError) as error:
         detail = getattr(error, "detail", None) or getattr(error, "message", None) or str(error)
         raise Refusal("bad_request", f"the form cannot be read: {detail}") from error
@@ -80,14 +62,3 @@ def _printable(name: str) -> str:
 def _domain_of(form: FormData) -> str:
     value = form.get("domain", "")
     return value if isinstance(value, str) else ""
-
-
-@asynccontextmanager
-async def _in_time() -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(BODY_S):
-            yield
-    except TimeoutError as error:
-        raise Refusal(
-            "bad_request", f"the body did not arrive within {BODY_S:g} s", close=True
-        ) from error

@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from redshank.events import Event, iter_spool
 from redshank.fieldstore import FieldStore
+from serving.edge import Edge
 from serving.openapi import openapi_document
+from serving.routes import build_app
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "openapi.json"
 StartClient = Callable[..., Any]
@@ -143,6 +147,22 @@ def test_bodies_over_the_limit_are_refused_declared_or_streamed(
         assert error_of(response)["details"] == {"limit": 1000}
     exact = client.post("/v1/predict", content=b"x" * 1000)
     assert error_of(exact)["code"] == "invalid_image"
+
+
+def test_our_routes_are_reached_past_the_framework(start: StartClient, image: MakeImage) -> None:
+    slot = start()[0].app._slot
+    passed: list[str] = []
+
+    async def framework(scope: Scope, _receive: Receive, send: Send) -> None:
+        passed.append(scope["path"])
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+        await send({"type": "http.response.body", "body": b"lost"})
+
+    client = TestClient(Edge(framework, slot, build_app(slot)))
+    assert client.post("/v1/predict", content=image(0)).status_code == 200
+    assert client.get("/v1/predict").json()["error"]["code"] == "method_not_allowed"
+    assert client.get("/predict").json()["error"]["code"] == "not_found"
+    assert passed == ["/predict"]
 
 
 def test_every_error_has_the_envelope(start: StartClient, error_of: ErrorOf) -> None:

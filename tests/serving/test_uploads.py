@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from starlette.requests import Request
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
 from redshank.events import iter_spool
-from serving import uploads
-from serving.refusal import Refusal
+from serving import edge
+from serving.routes import build_app
 
 StartClient = Callable[..., Any]
 ErrorOf = Callable[[Any], dict[str, Any]]
@@ -92,14 +91,71 @@ def test_damaged_files_never_break_the_server(
     ]
 
 
-def test_a_body_that_never_arrives_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "BODY_S", 0.02)
+@pytest.mark.parametrize("framework_hides_it", [False, True])
+def test_a_body_that_never_arrives_is_given_up(
+    start: StartClient, monkeypatch: pytest.MonkeyPatch, *, framework_hides_it: bool
+) -> None:
+    monkeypatch.setattr(edge, "BODY_S", 0.05)
+    client, _ = start()
+    slot = client.app._slot
+
+    async def hiding(_scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await receive()
+            await receive()
+        except Exception:
+            await send({"type": "http.response.start", "status": 500, "headers": []})
+            await send({"type": "http.response.body", "body": b"oops"})
+
+    parts = iter([{"type": "http.request", "body": b"begin", "more_body": True}])
+    answer: list[Message] = []
 
     async def receive() -> Message:
+        for part in parts:
+            return part
         await asyncio.sleep(3600)
         raise AssertionError
 
-    scope = {"type": "http", "method": "POST", "path": "/v1/predict", "headers": []}
-    with pytest.raises(Refusal, match="did not arrive within") as refused:
-        asyncio.run(uploads.read_raw(Request(scope, receive)))
-    assert refused.value.close
+    async def send(message: Message) -> None:
+        answer.append(message)
+
+    scope: Scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/predict",
+        "headers": [],
+        "client": None,
+    }
+    app = edge.Edge(hiding if framework_hides_it else build_app(slot), slot)
+    asyncio.run(app(scope, receive, send))
+    assert [message["type"] for message in answer] == ["http.response.start", "http.response.body"]
+    assert answer[0]["status"] == 400
+    assert (b"connection", b"close") in answer[0]["headers"]
+    assert b"did not arrive within" in answer[1]["body"]
+
+
+def test_who_waits_for_the_client_to_leave_may_wait_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(edge, "BODY_S", 0.01)
+    messages: list[Message] = [
+        {"type": "http.request", "body": b"all"},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Message:
+        await asyncio.sleep(0.005 if len(seen) == 0 else 0.05)
+        return messages[len(seen)]
+
+    async def send(_message: Message) -> None:
+        raise AssertionError
+
+    seen: list[str] = []
+
+    async def main() -> None:
+        exchange = edge.Exchange("r", 100, receive, send)
+        seen.append((await exchange.receive())["type"])
+        seen.append((await exchange.receive())["type"])
+
+    asyncio.run(main())
+    assert seen == ["http.request", "http.disconnect"]
