@@ -52,6 +52,11 @@ class Turn:
                 self.programs.remove(program)
 
     def check(self) -> None:
-        """Raise with the end of the log when a background program has died."""
+        """Look at the background programs: their memory, and whether one has died.
+
+        Raises:
+            StageError: with the end of the log of a program that died.
+        """
         for program in self.programs:
             program.require_alive()
+            self.console.remember_memory(program.name, program.peak_memory_mib)
