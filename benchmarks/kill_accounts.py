@@ -12,6 +12,8 @@ Span = tuple[float, float]
 """Begin and end, in seconds since the epoch."""
 SLACK_S = 0.5
 """A busy machine notices, writes and answers later than it should."""
+STEADY_S = 3.0
+"""A killed server's last workers end within this."""
 
 
 @dataclass(frozen=True)
@@ -39,24 +41,28 @@ class Lost:
 def outages(kills_s: Iterable[float], ready: Sequence[tuple[float, bool]]) -> list[Span]:
     """For each kill of the supervisor: from the kill until the server took traffic again.
 
-    The workers answer for a moment after the kill, so the end is the first ready sample after one
-    that was not ready.
+    The old workers answer for a moment after the kill, one perhaps a little longer than the other:
+    the server is back when it was not ready, then is, and stays so for `STEADY_S`.
 
     Args:
         kills_s: when the supervisor was killed.
         ready: samples of `/readyz`, in order of time.
     """
-    spans = []
-    for kill_s in kills_s:
-        was_down, end_s = False, kill_s
-        for at_s, is_ready in ready:
-            if at_s > kill_s:
-                end_s = at_s
-                was_down = was_down or not is_ready
-                if was_down and is_ready:
-                    break
-        spans.append((kill_s, end_s))
-    return spans
+    return [(kill_s, _back_s(kill_s, ready)) for kill_s in kills_s]
+
+
+def _back_s(kill_s: float, ready: Sequence[tuple[float, bool]]) -> float:
+    down_s, up_s = None, None
+    for at_s, is_ready in ready:
+        if at_s <= kill_s:
+            continue
+        if not is_ready:
+            down_s, up_s = at_s, None
+        elif down_s is not None:
+            up_s = at_s if up_s is None else up_s
+            if at_s - up_s >= STEADY_S:
+                return up_s
+    return up_s or down_s or kill_s
 
 
 def sort_failures(

@@ -65,7 +65,8 @@ def main() -> int:
         plan = draw_plan(options.kills, seconds=60 * options.minutes, calm_s=CALM_S, seed=seed)
         observed = Attack(arena, plan).run(*photograph_sites(turn), seconds=60 * options.minutes)
         columns[seed] = check_everything(home, MODEL, observed)
-        record = {"findings": columns[seed], "kills": observed.kills}
+        failed = [reply for reply in observed.replies if not reply.ok]
+        record = {"findings": columns[seed], "kills": observed.kills, "failed": failed}
         rows = {name: [as_dict(row) for row in values] for name, values in record.items()}
         write_atomic(home / "kill_ring.json", to_json(rows))
     print_table(columns)

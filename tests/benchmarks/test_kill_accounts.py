@@ -19,9 +19,14 @@ def reply(name: str, sent_at: float, *, status: int = 200, version: str = "a") -
 
 
 def test_an_outage_lasts_until_the_first_ready_after_not_ready() -> None:
-    ready = [(9.0, True), (10.2, True), (11.0, False), (14.0, False), (15.0, True), (16.0, True)]
+    ready = [(9.0, True), (10.2, True), (11.0, False), (14.0, False), (15.0, True), (19.0, True)]
     assert outages([10.0], ready) == [(10.0, 15.0)]
     assert outages([], ready) == []
+
+
+def test_the_old_workers_last_answers_are_not_the_new_server() -> None:
+    ready = [(10.5, False), (10.7, True), (11.5, False), (15.0, True), (16.0, True), (18.0, True)]
+    assert outages([10.0], ready) == [(10.0, 15.0)]
 
 
 def test_a_server_that_never_came_back_is_away_to_the_end() -> None:
