@@ -30,7 +30,8 @@ def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
 
     BatchNorm's running mean and variance are averaged like parameters, so the average is usable
     at any step; counters (integer buffers) are copied. Statistics recomputed at the end over plain
-    images were 1 to 3 points worse on an unseen domain.
+    images were about even on an unseen domain in most short runs, and 2.5 to 3 points worse in the
+    two with the strongest change of colours.
     """
     new_state = model.state_dict()
     floating: list[Tensor] = []
