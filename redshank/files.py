@@ -74,7 +74,12 @@ def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
     """Write `data` so that readers see the old file or the whole new one, also after a crash.
 
     The umask decides who may read it, as for any file; with `private` only its owner may.
+
+    Raises:
+        InputError: a folder is there.
     """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, expected the name of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

@@ -89,13 +89,16 @@ def load_data(manifest: Manifest, size: int, cache: Path, progress: Progress) ->
 
 def check_labels(manifest: Manifest) -> None:
     """Refuses a manifest from which no classifier of all its classes can be trained."""
-    if len(manifest.classes) < 2:
-        raise InputError(f"the manifest has {len(manifest.classes)} class, expected at least 2")
     labels = {item.label for item in manifest.items if item.split == "train" and item.label}
     if not labels:
         raise InputError(
             f"none of {len(manifest.items)} images is labelled and in the split `train`",
             hint="Put labelled images into ROOT/<domain>/<class>/ and scan again.",
+        )
+    if len(manifest.classes) < 2:
+        raise InputError(
+            f"the only class is {manifest.classes[0]!r}, expected at least 2",
+            hint="Add labelled images of another class and scan again.",
         )
     missing = [name for name in manifest.classes if name not in labels]
     if missing:

@@ -42,6 +42,12 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_folder_is_never_taken_for_a_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder"):
+        write_atomic(tmp_path, b"x")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_others_may_read_a_file_unless_it_is_private(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     write_atomic(tmp_path / "shared", b"x")

@@ -45,7 +45,7 @@ def manifest_of(*items: Item, classes: tuple[str, ...] = ("a", "b")) -> Manifest
 def test_data_that_cannot_train_are_refused_with_the_next_step() -> None:
     unlabelled = Item("1.png", "d")
     with pytest.raises(InputError, match="none of 1 images is labelled"):
-        check_labels(manifest_of(unlabelled))
+        check_labels(manifest_of(unlabelled, classes=()))
     one = Item("1.png", "d", "a")
     with pytest.raises(
         InputError, match="1 of 2 classes have no labelled training image, like 'b'"
