@@ -22,6 +22,9 @@ from .images import Progress, load_images
 Indices = npt.NDArray[np.int64]
 
 UNKNOWN = -1
+MOST_MEASURED = 10_000
+"""Most training images of a domain that figures and out-of-fold predictions look at: more would
+take longer than the training does, and tell no more."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,25 @@ class TrainingData:
         """Training images of each domain, used without their labels (labelled ones too)."""
         return {d: self.indices(d, "train") for d in domains}
 
+    def measured(self, indices: Indices, limit: int = MOST_MEASURED) -> Indices:
+        """At most `limit` of the images, in order: labelled ones first, the rest spread evenly."""
+        if len(indices) <= limit:
+            return indices
+        known_N = self.label_N.numpy()[indices] != UNKNOWN
+        labelled = _spread(indices[known_N], limit)
+        return np.sort(
+            np.concatenate([labelled, _spread(indices[~known_N], limit - len(labelled))])
+        )
+
     def without(self, domain: str) -> TrainingData:
         """The same data where training may not see one source domain (a held-out fold)."""
         rest = tuple(one for one in self.source_domains if one != domain)
         return dataclasses.replace(self, source_domains=rest, target_domains=())
+
+
+def _spread(indices: Indices, count: int) -> Indices:
+    places = np.linspace(0, len(indices), min(count, len(indices)), endpoint=False)
+    return indices[places.astype(np.int64)]
 
 
 def load_data(manifest: Manifest, size: int, cache: Path, progress: Progress) -> TrainingData:

@@ -46,14 +46,17 @@ def evaluate_domains(
     """Figures of every domain and split that has images.
 
     `val` and `test` rows measure the classifier. `train` rows measure the *unlabelled* training
-    images: precision and coverage of the pseudo-labels that the final average would give, at the
-    training threshold and temperature 1. Rates that need labels are None where none are known.
+    images, `MOST_MEASURED` of them at most: precision and coverage of the pseudo-labels that the
+    final average would give, at the training threshold and temperature 1. Rates that need labels
+    are None where none are known.
     """
     rows = []
     for domain in data.domains:
         for split in cast("tuple[Split, ...]", ("val", "test", "train")):
             labelled = False if split == "train" else None
             indices = data.indices(domain, split, labelled=labelled)
+            if split == "train":
+                indices = data.measured(indices)
             if len(indices):
                 logits_NC = predict_logits(model, data, indices, device)
                 label_N = data.report_label_N.numpy()[indices]

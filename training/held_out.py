@@ -30,6 +30,8 @@ def predict_held_out(
 ) -> HeldOut | None:
     """Trains one fold a source domain and predicts that domain's training and validation images.
 
+    Of a large domain `MOST_MEASURED` images stand for all; the labelled ones are among them.
+
     Returns:
         Predictions in the order of `source_domains`; None when folds are off, or when one source
         domain is all there is.
@@ -51,7 +53,8 @@ def predict_held_out(
             phase=f"without {domain}",
             progress=progress,
         )
-        indices = np.concatenate([data.indices(domain, "train"), data.indices(domain, "val")])
+        both = np.concatenate([data.indices(domain, "train"), data.indices(domain, "val")])
+        indices = data.measured(both)
         logits.append(predict_logits(fitted.model, data, indices, device))
         labels.append(data.label_N.numpy()[indices])
         domains.append(np.full(len(indices), number, np.int64))

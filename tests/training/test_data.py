@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from redshank.dataset import Item, Manifest, read_manifest
@@ -27,6 +28,18 @@ def test_who_may_be_drawn(make_manifest: MakeManifest, tmp_path: Path) -> None:
     assert (data.label_N.numpy()[data.indices("field", "train")] == -1).all()
     assert (data.report_label_N.numpy() >= 0).all()
     assert len(data.indices("north", "val", labelled=True)) == 10
+
+
+def test_large_domains_are_measured_on_a_spread_with_their_labels(
+    make_manifest: MakeManifest, tmp_path: Path
+) -> None:
+    data = load(make_manifest(("north", "field")), tmp_path)
+    north, field = data.indices("north", "train"), data.indices("field", "train")
+    assert np.array_equal(data.measured(north), north)  # few are all measured
+    assert len(data.measured(north, 10)) == 10
+    assert set(data.labelled_indices()["north"]) <= set(data.measured(north, 10))
+    assert set(data.measured(north, 4)) < set(data.labelled_indices()["north"])
+    assert np.array_equal(data.measured(field, 5), field[::4])
 
 
 def test_fold_sees_nothing_of_its_domain_nor_of_the_field(

@@ -12,6 +12,7 @@ from redshank.errors import ConfigError, ConflictError, InputError, MissingPartE
 from redshank.nn.checkpoint import load_model
 from redshank.run import Run, read_held_out, read_history, read_run
 from redshank.settings import FixCLRSettings, FixMatchSettings, TrainingSettings
+from training.data import TrainingData
 from training.feasible import check_settings
 from training.train import train
 from training.workspace import open_workspace, workspace_name
@@ -61,6 +62,20 @@ def test_a_run_holds_what_the_next_stages_read(make_manifest: MakeManifest, tmp_
     assert [row.step for row in history] == list(range(1, 13))
     assert history[0].loss_fixclr == 0.0  # the ramp starts at zero
     assert history[-1].loss_fixclr != 0.0
+
+
+def test_large_domains_cost_a_bounded_number_of_looks(
+    make_manifest: MakeManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TrainingData.measured, "__defaults__", (20,))
+    settings = dataclasses.replace(SMALL, steps=2, held_out="short", held_out_steps=1)
+    folder = train(make_manifest(("north", "south"), unlabelled=40), settings, tmp_path)
+    held_out = read_held_out(folder)
+    assert held_out is not None
+    assert held_out.domain_N.tolist() == [0] * 20 + [1] * 20
+    assert (held_out.label_N >= 0).sum() == 32  # 6 labelled and 10 for validation in each
+    rows = {(row.domain, row.split): row.n for row in read_run(folder).metrics}
+    assert rows == {(d, s): n for d in ("north", "south") for s, n in (("val", 10), ("train", 20))}
 
 
 def test_equal_seeds_give_equal_weights(make_manifest: MakeManifest, tmp_path: Path) -> None:
