@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from redshank.errors import ConflictError
 from redshank.files import sha256_bytes
@@ -42,16 +44,24 @@ def open_workspace(folder: Path, *, resume: bool) -> Iterator[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConflictError(
-                f"another process trains the same data with the same settings in {folder}",
-                hint="Wait for it, or change training.seed.",
-            ) from error
+        _take(lock, folder)
         if not resume:
             for path in folder.iterdir():
                 if path.name != "lock":
                     path.unlink()
         yield folder
-        shutil.rmtree(folder)
+        # what a network disk still holds back must not make a failure of a published run
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _take(lock: TextIO, folder: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        busy = os.fstat(lock.fileno()).st_nlink == 0  # its owner ended since we opened it
+    except BlockingIOError:
+        busy = True
+    if busy:
+        raise ConflictError(
+            f"another process trains the same data with the same settings in {folder}",
+            hint="Wait for it, or change training.seed.",
+        )
