@@ -210,7 +210,7 @@ def is_sealed(path: Path) -> bool:
 
 def expire(folder: Path, *, before_s: float) -> tuple[Path, ...]:
     """Delete files whose last change is older than `before_s`; returns them."""
-    old = [path for path in spool_files(folder) if _changed_s(path) < before_s]
+    old = [path for path in spool_files(folder) if changed_s(path) < before_s]
     for path in old:
         _unlink(path)
     return tuple(old)
@@ -221,7 +221,7 @@ def _unlink(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-def _changed_s(path: Path) -> float:
+def changed_s(path: Path) -> float:
     """When rows were last added; new ones lie in the WAL until a checkpoint.
 
     Infinity when another process deleted the file meanwhile.

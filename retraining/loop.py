@@ -108,7 +108,7 @@ def _hold_lease(place: Workplace, lease: Lease, *, once: bool, stop: Callable[[]
 def pass_over(place: Workplace, hold: Hold) -> None:
     """One look at everything: schedules, rollbacks, the healing under way, waiting triggers."""
     add_due_schedule(place, hold)
-    notice_rollbacks(place)
+    notice_rollbacks(place, hold)
     supersede_covered(place, hold)
     for healing in (*place.store.healings(*WORKING), *place.store.healings("pending")):
         if hold.stop():

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from redshank.bundle import read_bundle
-from redshank.events import OK, read_events, spool_files
+from redshank.events import OK, changed_s, read_events, spool_files
 from redshank.files import rfc3339
 from redshank.http_api import ERRORS
 from redshank.registry import Canary, Registry, Release
@@ -110,7 +111,7 @@ def count_canary(spool: Path, bundle_id: str, *, since_s: float) -> CanaryCount:
     """Answers and failures of a bundle in its canary, from the event spools."""
     answered = failed = 0
     for path in spool_files(spool):
-        if path.stat().st_mtime < since_s:
+        if changed_s(path) < since_s:
             continue
         seq = 0
         while rows := read_events(path, after_seq=seq):
@@ -133,10 +134,10 @@ def live_since(registry: Registry, model: str) -> str:
     return since
 
 
-def was_rolled_back(registry: Registry, model: str, bundle_id: str) -> bool:
-    """Whether a later revision took this bundle off by a rollback to the one before it."""
-    history = registry.history(model)
-    for older, newer in itertools.pairwise(history):
-        if older.live == bundle_id and (newer.live, newer.previous) == (older.previous, bundle_id):
-            return True
-    return False
+def rolled_back(history: Sequence[Release]) -> frozenset[str]:
+    """Bundles that a later revision took off by a rollback to the one before them."""
+    return frozenset(
+        older.live
+        for older, newer in itertools.pairwise(history)
+        if newer.live != older.live and (newer.live, newer.previous) == (older.previous, older.live)
+    )

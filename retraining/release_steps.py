@@ -10,7 +10,7 @@ from redshank.healing import Gate, Healing
 
 from .compare import Thresholds, compare_bundles
 from .gates import overall
-from .promote import count_canary, end_canary, publish_challenger, start_canary, was_rolled_back
+from .promote import count_canary, end_canary, publish_challenger, rolled_back, start_canary
 from .snapshot import field_items
 from .steps import champion_folder
 from .workplace import ACTOR, Hold, Workplace, move
@@ -53,9 +53,11 @@ def release(place: Workplace, healing: Healing, hold: Hold) -> Healing:
     challenger = healing.challenger or ""
     if current.live == challenger:  # published just before a crash
         return _went_live(place, healing, hold)
+    if challenger in rolled_back(place.registry.history(healing.model)):
+        reason = "it was live already, and the release went back to the bundle before"
+        return move(place, healing, hold, "rejected", reason)
     if current.live != healing.champion:
-        reason = f"{current.live} went live meanwhile, the gates compared with {healing.champion}"
-        return move(place, healing, hold, "superseded", reason)
+        return _superseded(place, healing, hold, current.live)
     place.store.check(hold.lease)
     if place.rules.canary_s > 0:
         domains = place.store.trigger(healing.trigger_id).domains
@@ -79,6 +81,8 @@ def finish_canary(place: Workplace, healing: Healing, hold: Hold) -> Healing:
     began_s = parse_rfc3339(healing.updated_at)
     if current.live == challenger:
         return _went_live(place, healing, hold)
+    if current.live != healing.champion:
+        return _superseded(place, healing, hold, current.live)
     if current.canary is None or current.canary.bundle != challenger:
         return move(place, healing, hold, "rolled_back", "somebody took the canary off the release")
     if place.clock() < began_s + place.rules.canary_s:
@@ -95,15 +99,30 @@ def finish_canary(place: Workplace, healing: Healing, hold: Hold) -> Healing:
     return _went_live(place, healing, hold, seen)
 
 
-def notice_rollbacks(place: Workplace) -> None:
-    """A person's `redshank models rollback` reaches the healing that had published the bundle."""
-    for healing in place.store.healings("live"):
-        challenger = healing.challenger or ""
-        is_live = place.registry.read(healing.model).live == challenger
-        if not is_live and was_rolled_back(place.registry, healing.model, challenger):
-            place.store.mark_rolled_back(
-                challenger, actor=ACTOR, reason="the release went back to the bundle before"
-            )
+def notice_rollbacks(place: Workplace, hold: Hold) -> None:
+    """A person's `redshank models rollback` reaches the healing that had published the bundle.
+
+    The history is read only when the release changed since the last look.
+    """
+    published = place.store.healings("live")
+    for model in {healing.model for healing in published} & set(place.registry.names()):
+        live, mark = place.registry.read(model), f"rollbacks {model}"
+        if place.store.mark(mark) == str(live.revision):
+            continue
+        gone = rolled_back(place.registry.history(model)) - {live.live}
+        for healing in published:
+            if healing.model == model and healing.challenger in gone:
+                place.store.mark_rolled_back(
+                    healing.challenger,
+                    actor=ACTOR,
+                    reason="the release went back to the bundle before",
+                )
+        place.store.set_mark(mark, str(live.revision), lease=hold.lease)
+
+
+def _superseded(place: Workplace, healing: Healing, hold: Hold, live: str) -> Healing:
+    reason = f"{live} went live meanwhile, the gates compared with {healing.champion}"
+    return move(place, healing, hold, "superseded", reason)
 
 
 def _went_live(place: Workplace, healing: Healing, hold: Hold, seen: str = "") -> Healing:

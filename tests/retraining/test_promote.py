@@ -1,12 +1,18 @@
 from __future__ import annotations
 
-from redshank.events import Event, EventWriter, Role
-from redshank.registry import Canary
+import os
+
+import pytest
+
+from redshank.events import Event, EventWriter, Role, spool_files
+from redshank.registry import Canary, Registry
+from redshank.run import read_run
 from redshank.settings import GateSettings
 from redshank.store.control import ControlStore
 from retraining.loop import run_loop
-from retraining.promote import CanaryCount, count_canary, end_canary, live_since, was_rolled_back
+from retraining.promote import CanaryCount, count_canary, end_canary, live_since, rolled_back
 from retraining.workplace import Workplace
+from tests.retraining.tiny_model import write_tiny_bundle
 from tests.retraining.tiny_world import FIELD_IMAGES, World, add_trigger, capture
 
 
@@ -128,6 +134,53 @@ def test_a_rollback_by_hand_reaches_the_healing(world: World, store: ControlStor
     assert store.verify_audit() == len(store.audit())
 
 
+def test_a_rollback_between_publishing_and_transition_is_not_undone(
+    world: World, store: ControlStore
+) -> None:
+    """The loop died after it had published; a person went back before the next one began."""
+    trigger_id = add_trigger(world, store)
+    place = world.place(store, world.rules(mode="propose"))
+    once(place)
+    healing = store.healing(trigger_id)
+    champion = world.registry.read("default").live
+    world.registry.publish(healing.challenger or "", actor="loop", reason="", at_s=world.clock())
+    world.registry.rollback("default", actor="ann", reason="worse", at_s=world.clock())
+    store.transition(healing, "shadow", reason="approved", actor="ann", lease=None)
+    once(place)
+    assert store.healing(trigger_id).state == "rejected"
+    assert world.registry.read("default").live == champion
+
+
+def test_a_model_that_was_removed_does_not_stop_the_loop(world: World, store: ControlStore) -> None:
+    trigger_id = add_trigger(world, store)
+    place = world.place(store, world.rules())
+    once(place)
+    world.registry.release_path("default").unlink()
+    once(place)
+    assert store.healing(trigger_id).state == "live"
+
+
+def test_the_history_is_read_when_the_release_changed(
+    world: World, store: ControlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_trigger(world, store)
+    place = world.place(store, world.rules())
+    once(place)
+    once(place)
+    monkeypatch.setattr(Registry, "history", lambda *_arguments: pytest.fail("read again"))
+    once(place)
+
+
+def test_a_release_by_hand_during_the_canary_supersedes(world: World, store: ControlStore) -> None:
+    place, trigger_id = in_canary(world, store)
+    run = read_run(next(path.parent for path in (world.home / "runs").glob("*/run.json")))
+    by_hand = write_tiny_bundle(world.home / "bundles", world.models / "good", run=run)
+    world.registry.publish(by_hand.name, actor="ann", reason="", at_s=world.clock())
+    once(place)
+    assert store.healing(trigger_id).state == "superseded"
+    assert world.registry.read("default").live == by_hand.name
+
+
 def test_a_bundle_that_was_followed_by_another_is_not_rolled_back(
     world: World, store: ControlStore
 ) -> None:
@@ -140,8 +193,7 @@ def test_a_bundle_that_was_followed_by_another_is_not_rolled_back(
     once(place)
     once(place)
     assert [store.healing(t).state for t in (first, second)] == ["live", "live"]
-    registry = world.registry
-    assert not was_rolled_back(registry, "default", store.healing(first).challenger or "")
+    assert rolled_back(world.registry.history("default")) == frozenset()
 
 
 def test_live_since_ignores_canaries(world: World) -> None:
@@ -164,6 +216,18 @@ def test_counts_only_the_canarys_own_failures(world: World) -> None:
     assert count.is_bad
     assert not CanaryCount(99, 1).is_bad
     assert not CanaryCount(0, 0).is_bad
+
+
+def test_answers_that_lie_in_the_write_ahead_log_only_are_counted(world: World) -> None:
+    """A spool from before the canary: its own file keeps its old time until a checkpoint."""
+    spool = world.home / "spool"
+    with EventWriter(spool, "w") as writer:
+        writer.append([an_event(world, 1, "b-0", "live", "ok")])
+        (file,) = spool_files(spool)
+        os.utime(file, (1.0, 1.0))
+        writer.append([an_event(world, 2, "b-1", "canary", "internal")])
+        assert file.stat().st_mtime == 1.0
+        assert count_canary(spool, "b-1", since_s=world.clock() - 60) == CanaryCount(0, 1)
 
 
 def test_labels_from_the_field_enter_the_gates(world: World, store: ControlStore) -> None:
