@@ -1,7 +1,8 @@
 """The evaluator: the one process that turns events into windows, states, alarms and triggers.
 
 `pass_once` reads top to bottom: drain what is closed, one tick after the other; for each stream
-count, update, judge, decide; commit everything of a tick at once; then deliver triggers.
+count, update, judge, decide; commit everything of a tick at once; then deliver triggers. What an
+operator accepted as normal is applied after the tick in which it was said.
 """
 
 from __future__ import annotations
@@ -9,29 +10,34 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from redshank.cells import mean_confidence
 from redshank.errors import ConfigError, RedshankError
 from redshank.events import Event, spool_files
 from redshank.files import Clock
 from redshank.records import as_dict, from_dict
 from redshank.store.monitor import Cursor, MonitorStore, TickWrite
-from redshank.store.monitor_rows import Alarm, ReferenceRow, StreamKey, StreamRow, Window
+from redshank.store.monitor_rows import (
+    Acceptance,
+    Alarm,
+    ReferenceRow,
+    StreamKey,
+    StreamRow,
+    Window,
+)
 from redshank.trigger import Trigger
 
+from .acceptance import Request, Requests
 from .alarms import close, judge
-from .baseline import Baseline, read_baseline
-from .counts import TickCounts, by_stream, count_tick
-from .drain import open_readers, take_tick
-from .stream import Plan, Stream
+from .counts import by_stream, count_tick
+from .drain import Calendar, open_readers, take_tick
+from .fleet import Fleet
+from .stream import Plan
 from .triggers import trigger_of
 from .verdict import answering_rows, decide
-
-OTHER = "other"
-"""Domain that takes the events beyond `max_domains` distinct labels."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class Surroundings:
     """Stores a trigger in the control database; None: write none."""
     grace_s: float = 2.0
     """How long after its end a tick stays open for events that are still on their way."""
+    requests: Requests = lambda _: ()
+    """What operators accepted as normal, by number of the last one that was applied."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +77,17 @@ class _Advance:
 
 
 class Evaluator:
-    """Holds the streams in memory; the database is always one tick behind or equal, never ahead."""
+    """Holds the fleet in memory; the database is always one tick behind or equal, never ahead."""
 
     def __init__(
         self, store: MonitorStore, plan: Plan, around: Surroundings, *, clock: Clock = time.time
     ) -> None:
         self.store, self.plan, self.around, self.clock = store, plan, around, clock
-        self._baselines: dict[str, Baseline] = {}
         self._answering: dict[str, frozenset[str] | None] = {}  # asked once a pass
-        self._cursors: dict[str, Cursor] = {}
-        self._undelivered = False
         _check_tick_length(store, plan)
-        self._load()
+        self._fleet = Fleet(store, plan, around.bundles)
+        self._cursors = store.cursors()
+        self._is_torn = False
 
     def pass_once(self, stop: Callable[[], bool] = lambda: False) -> Pass:
         """Evaluate every closed tick that has events, and deliver triggers.
@@ -89,31 +96,42 @@ class Evaluator:
             stop: asked between ticks; when it says True the rest waits for the next pass.
         """
         started, ticks, events = time.perf_counter(), 0, 0
-        open_tick = math.floor((self.clock() - self.around.grace_s) / self.plan.tick_s)
         self._answering.clear()
+        self._recover()
         self._forget_deleted_spools()
-        readers = open_readers(
-            self.around.spool,
-            self._cursors,
-            tick_s=self.plan.tick_s,
-            last_tick=self.store.last_tick(),
-        )
-        while not stop() and (found := take_tick(readers, before_tick=open_tick)) is not None:
-            tick, rows, cursors = found
-            try:
-                self._evaluate(tick, rows, cursors)
-            except BaseException:
-                self._load()  # the transaction did not happen: neither did the tick
-                raise
-            ticks, events = ticks + 1, events + len(rows)
+        readers = open_readers(self.around.spool, self._cursors)
+        requests, waits = self._requests()
+        now_tick = math.floor((self.clock() - self.around.grace_s) / self.plan.tick_s)
+        while not stop():
+            calendar = Calendar(self.plan.tick_s, now_tick, self._fleet.last_tick)
+            end = calendar.open_tick
+            asked = calendar.tick_at(requests[0].at_s) if requests else end
+            found = take_tick(readers, calendar, before_tick=min(asked + 1, end))
+            if found is not None:
+                self._evaluate(*found)
+                ticks, events = ticks + 1, events + len(found[1])
+            elif asked < end:
+                self._accept(requests.popleft())
+            else:
+                break
         self._close_replaced()
-        problems = self._deliver()
-        return Pass(ticks, events, time.perf_counter() - started, problems)
+        waits += tuple(reader.problem for reader in readers if reader.problem)
+        return Pass(ticks, events, time.perf_counter() - started, waits + self._deliver())
+
+    def answering_rows(self) -> tuple[StreamRow, ...]:
+        """Where each domain stands under a version that answers it, else under its newest one."""
+        return answering_rows(self._fleet.rows.values(), self._answers)
+
+    @property
+    def open_alarms(self) -> tuple[Alarm, ...]:
+        """Alarms that have not ended."""
+        return self._fleet.open_alarms
 
     def _evaluate(self, tick: int, events: list[Event], cursors: dict[str, Cursor]) -> None:
-        groups = by_stream(events, self._domain_of)
+        self._is_torn = True
+        groups = by_stream(events, lambda event: self._fleet.domain_of(event.domain))
         done = [self._advance(key, tick, rows) for key, rows in groups.items()]
-        self.store.commit(
+        self._commit(
             TickWrite(
                 tick=tick,
                 cursors=cursors,
@@ -125,8 +143,21 @@ class Evaluator:
         )
         self._cursors |= cursors
 
+    def _commit(self, change: TickWrite) -> None:
+        """Write what memory holds already; until that is done it is ahead, and not to be used."""
+        self.store.commit(change)
+        self._fleet.last_tick = change.tick
+        self._is_torn = False
+
+    def _recover(self) -> None:
+        """After a transaction that did not happen, neither did what memory holds."""
+        if self._is_torn:
+            self._fleet.load()
+            self._cursors = self.store.cursors()
+            self._is_torn = False
+
     def _advance(self, key: StreamKey, tick: int, events: list[Event]) -> _Advance:
-        stream = self._stream(key)
+        stream = self._fleet.stream(key)
         counts = count_tick(
             tick,
             events,
@@ -136,45 +167,58 @@ class Evaluator:
             distance=self.plan.scene_distance,
         )
         reference = stream.advance(counts)
-        window = _window(stream, counts, self.plan.tick_s)
-        open_alarms = self._open_alarms.get(key, [])
+        window = stream.window(counts)
         changed: list[Alarm] = []
         if self._answers(key):
-            for alarm in judge(stream, window, open_alarms, self._history(key, window)):
+            for alarm in judge(stream, window, self._fleet.alarms(key), self._history(key, window)):
                 changed.append(self._with_trigger(alarm))
-        self._remember_alarms(key, changed)
-        verdict = decide(stream, self._open_alarms.get(key, []), answers=self._answers(key))
-        window = dataclasses.replace(window, state=verdict.state)
+        self._fleet.note(changed)
+        row = self._row(key, self._fleet.alarms(key))
+        return _Advance(
+            dataclasses.replace(window, state=row.state), row, reference, tuple(changed)
+        )
+
+    def _row(self, key: StreamKey, alarms: Sequence[Alarm]) -> StreamRow:
+        """The stream's row as it stands now."""
+        stream = self._fleet.stream(key)
+        verdict = decide(stream, alarms, answers=self._answers(key))
         row = StreamRow(
             key=key,
-            last_tick=tick,
-            last_event_s=counts.last_event_s,
+            last_tick=stream.last_tick,
+            last_event_s=stream.last_event_s,
             state=verdict.state,
             sentence=verdict.sentence,
             detail=verdict.detail,
             memory=stream.memory(),
         )
-        self._rows[key] = row
-        return _Advance(window, row, reference, tuple(changed))
+        self._fleet.rows[key] = row
+        return row
 
-    def answering_rows(self) -> tuple[StreamRow, ...]:
-        """Where each domain stands under a version that answers it, else under its newest one."""
-        return answering_rows(self._rows.values(), self._answers)
+    def _requests(self) -> tuple[deque[Request], tuple[str, ...]]:
+        """What operators accepted since the last one that was applied, or why nobody knows."""
+        applied = max((acceptance.seq for acceptance in self.store.acceptances()), default=0)
+        try:
+            return deque(self.around.requests(applied)), ()
+        except RedshankError as error:
+            return deque(), (f"what operators accepted cannot be read: {error.message}",)
 
-    @property
-    def open_alarms(self) -> tuple[Alarm, ...]:
-        """Alarms that have not ended."""
-        return tuple(a for alarms in self._open_alarms.values() for a in alarms)
-
-    def _stream(self, key: StreamKey) -> Stream:
-        if key not in self._streams:
-            self._streams[key] = Stream(key, self._baseline(key.version), self.plan)
-        return self._streams[key]
-
-    def _baseline(self, version: str) -> Baseline:
-        if version not in self._baselines:
-            self._baselines[version] = read_baseline(self.around.bundles / version)
-        return self._baselines[version]
+    def _accept(self, request: Request) -> None:
+        """Learn a stream anew, and close its alarms."""
+        tick, key = self._fleet.last_tick, request.key
+        acceptance = Acceptance(request.seq, key, tick, request.at_s, request.actor, request.reason)
+        closed, rows = [], []
+        self._is_torn = True
+        if key in self._fleet.rows:  # else it was forgotten in the meantime
+            words = f"accepted as normal by {request.actor}: {request.reason}"
+            closed = [close(a, at_s=request.at_s, reason=words) for a in self._fleet.alarms(key)]
+            self._fleet.stream(key).accept()
+            self._fleet.note(closed)
+            rows = [self._row(key, ())]
+        self._commit(
+            TickWrite(
+                tick=tick, streams=tuple(rows), alarms=tuple(closed), acceptances=(acceptance,)
+            )
+        )
 
     def _history(self, key: StreamKey, window: Window) -> Callable[[int], tuple[Window, ...]]:
         def since(tick: int) -> tuple[Window, ...]:
@@ -190,7 +234,7 @@ class Evaluator:
 
     def _deliver(self) -> tuple[str, ...]:
         """Bring triggers to the control database; twice is once, by their idempotency key."""
-        if self.around.send is None or not self._undelivered:
+        if self.around.send is None or not self._fleet.has_unsent:
             return ()
         for alarm in self.store.unsent_triggers():
             try:
@@ -198,8 +242,8 @@ class Evaluator:
             except RedshankError as error:
                 return (f"trigger of alarm {alarm.alarm_id} waits: {error.message}",)
             self.store.mark_sent(alarm.alarm_id)
-            self._remember_alarms(alarm.key, [dataclasses.replace(alarm, trigger_sent=True)])
-        self._undelivered = False
+            self._fleet.note([dataclasses.replace(alarm, trigger_sent=True)])
+        self._fleet.has_unsent = False
         return ()
 
     def _close_replaced(self) -> None:
@@ -207,22 +251,12 @@ class Evaluator:
         gone = [alarm for alarm in self.open_alarms if not self._answers(alarm.key)]
         if not gone:
             return
+        self._is_torn = True
         now = self.clock()
         closed = [close(a, at_s=now, reason="another version answers now") for a in gone]
-        rows = []
-        for alarm in closed:
-            self._remember_alarms(alarm.key, [alarm])
-            verdict = decide(self._stream(alarm.key), (), answers=False)
-            row = dataclasses.replace(
-                self._rows[alarm.key],
-                state=verdict.state,
-                sentence=verdict.sentence,
-                detail=verdict.detail,
-            )
-            self._rows[alarm.key] = row
-            rows.append(row)
-        last = self.store.last_tick()
-        self.store.commit(TickWrite(tick=last, streams=tuple(rows), alarms=tuple(closed)))
+        self._fleet.note(closed)
+        rows = tuple(self._row(key, ()) for key in {alarm.key: None for alarm in gone})
+        self._commit(TickWrite(tick=self._fleet.last_tick, streams=rows, alarms=tuple(closed)))
 
     def _answers(self, key: StreamKey) -> bool:
         if key.model not in self._answering:
@@ -230,57 +264,12 @@ class Evaluator:
         versions = self._answering[key.model]
         return versions is None or key.version in versions
 
-    def _remember_alarms(self, key: StreamKey, changed: list[Alarm]) -> None:
-        known = {alarm.alarm_id: alarm for alarm in self._open_alarms.get(key, [])}
-        known |= {alarm.alarm_id: alarm for alarm in changed}
-        self._open_alarms[key] = [a for a in known.values() if a.closed_s is None]
-        self._undelivered |= any(a.trigger is not None and not a.trigger_sent for a in changed)
-
-    def _domain_of(self, event: Event) -> str:
-        if event.domain not in self._domains:
-            if len(self._domains) >= self.plan.max_domains:
-                return OTHER
-            self._domains.add(event.domain)
-        return event.domain
-
     def _forget_deleted_spools(self) -> None:
         present = {path.name for path in spool_files(self.around.spool)}
         gone = [name for name in self._cursors if name not in present]
         if gone:
             self.store.forget_spools(gone)
             self._cursors = {n: c for n, c in self._cursors.items() if n in present}
-
-    def _load(self) -> None:
-        """Take up where the database stands."""
-        self._cursors = self.store.cursors()
-        self._rows: dict[StreamKey, StreamRow] = {}
-        self._streams: dict[StreamKey, Stream] = {}
-        for row in self.store.streams():
-            self._rows[row.key] = row
-            self._stream(row.key).remember(row.memory)
-        self._domains = {key.domain for key in self._streams}
-        self._open_alarms: dict[StreamKey, list[Alarm]] = {}
-        for alarm in self.store.alarms(open_only=True):
-            self._open_alarms.setdefault(alarm.key, []).append(alarm)
-        self._undelivered = bool(self.store.unsent_triggers())
-
-
-def _window(stream: Stream, counts: TickCounts, tick_s: float) -> Window:
-    mean = mean_confidence(counts.cells_CZ)
-    return Window(
-        key=stream.key,
-        tick=counts.tick,
-        at_s=(counts.tick + 1) * tick_s,
-        events=counts.events,
-        errors=counts.errors,
-        scenes=counts.scenes,
-        cells_CZ=counts.cells_CZ,
-        novelty_Q=counts.novelty_Q,
-        mean_confidence=None if math.isnan(mean) else mean,
-        absolute=stream.absolute.evidence() if stream.absolute else None,
-        relative=stream.relative.evidence() if stream.relative else None,
-        state="learning",
-    )
 
 
 def _check_tick_length(store: MonitorStore, plan: Plan) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from pathlib import Path
 
 from redshank.store.monitor import MonitorStore
-from redshank.store.monitor_rows import StreamKey
+from redshank.store.monitor_rows import StreamKey, Window
 
 from .baseline import read_baseline
 from .counts import TickCounts
@@ -16,25 +18,40 @@ REBUILT = ("burn_in", "recent", "totals", "absolute", "relative", "last_tick")
 
 
 def rebuild(store: MonitorStore, bundles: Path, plan: Plan) -> dict[StreamKey, Stream]:
-    """Every stream, from its windows alone."""
+    """Every stream, from its windows and what operators accepted."""
     streams: dict[StreamKey, Stream] = {}
+    accepted: dict[StreamKey, deque[int]] = {}
+    for acceptance in store.acceptances():
+        accepted.setdefault(acceptance.key, deque()).append(acceptance.tick)
     for window in store.windows():
         key = window.key
         if key not in streams:
             streams[key] = Stream(key, read_baseline(bundles / key.version), plan)
-        streams[key].advance(
-            TickCounts(
-                tick=window.tick,
-                events=window.events,
-                errors=window.errors,
-                scenes=window.scenes,
-                cells_CZ=window.cells_CZ,
-                novelty_Q=window.novelty_Q,
-                last_event_s=window.at_s,
-                open_scenes=(),
-            )
-        )
+        _accept(streams[key], accepted, before_tick=window.tick)
+        streams[key].advance(_counts_of(window))
+    for stream in streams.values():
+        _accept(stream, accepted, before_tick=math.inf)
     return streams
+
+
+def _accept(stream: Stream, accepted: dict[StreamKey, deque[int]], *, before_tick: float) -> None:
+    ticks = accepted.get(stream.key, deque())
+    while ticks and ticks[0] < before_tick:
+        ticks.popleft()
+        stream.accept()
+
+
+def _counts_of(window: Window) -> TickCounts:
+    return TickCounts(
+        tick=window.tick,
+        events=window.events,
+        errors=window.errors,
+        scenes=window.scenes,
+        cells_CZ=window.cells_CZ,
+        novelty_Q=window.novelty_Q,
+        last_event_s=window.at_s,
+        open_scenes=(),
+    )
 
 
 def differing(store: MonitorStore, bundles: Path, plan: Plan) -> list[StreamKey]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from redshank.errors import InputError
 from redshank.files import Clock, rfc3339
+from redshank.records import did_you_mean
 from redshank.registry import Registry
 from redshank.settings import Settings
 from redshank.store.monitor import open_monitor
-from redshank.store.monitor_rows import StreamRow
+from redshank.store.monitor_rows import StreamRow, Window
 
-from .verdict import answering_rows, present_state
+from .verdict import answering_rows, present_state, rounded
 from .watch import answering_versions
 
 
@@ -30,6 +32,39 @@ def fleet_status(settings: Settings, *, clock: Clock) -> list[dict[str, Any]]:
         return known is None or row_key.version in known
 
     return [_status(row, settings, clock()) for row in answering_rows(rows, answers)]
+
+
+def domain_history(settings: Settings, *, domain: str, model: str) -> list[dict[str, Any]]:
+    """One JSON object a tick and version of a domain, in order of time.
+
+    Raises:
+        InputError: no evaluator has run yet, or it has counted nothing of this domain.
+    """
+    store = open_monitor(settings.home.monitor_database, create=False)
+    windows = store.windows(model=model, domain=domain)
+    if not windows:
+        names = {row.key.domain for row in store.streams() if row.key.model == model}
+        raise InputError(
+            f"nothing was counted of domain {domain!r} of model {model}"
+            f"{did_you_mean(domain, names)}",
+            hint="`redshank watch status` lists domains.",
+        )
+    return [_tick(window) for window in windows]
+
+
+def _tick(window: Window) -> dict[str, Any]:
+    found = {"absolute": window.absolute, "relative": window.relative}
+    return {
+        **window.key._asdict(),
+        "tick": window.tick,
+        "at": rfc3339(window.at_s),
+        "images": window.events - window.errors,
+        "errors": window.errors,
+        "scenes": window.scenes,
+        "mean_confidence": window.mean_confidence,
+        "evidence": {n: rounded(evidence) for n, evidence in found.items() if evidence is not None},
+        "state": window.state,
+    }
 
 
 def _status(row: StreamRow, settings: Settings, now_s: float) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from redshank.cells import NUM_CONFIDENCE_BINS, NUM_NOVELTY_BINS, FloatArray
-from redshank.store.monitor_rows import Evidence, ReferenceRow, StreamKey
+from redshank.cells import NUM_CONFIDENCE_BINS, NUM_NOVELTY_BINS, FloatArray, mean_confidence
+from redshank.store.monitor_rows import Evidence, ReferenceRow, StreamKey, Window
 
 from .baseline import Baseline
 from .counts import TickCounts, add_cells
@@ -140,6 +140,8 @@ class Stream:
         self.open_scenes: tuple[OpenScene, ...] = ()
         self.last_tick = -1
         self.last_event_s = 0.0
+        self.is_accepted = False
+        """Whether an operator accepted it as it is."""
         self.relative: Detection | None = None
         self.absolute = self._detection_absolute()
 
@@ -173,12 +175,40 @@ class Stream:
             novelty_Q=self.burn_in.novelty_Q,
         )
 
+    def window(self, counts: TickCounts) -> Window:
+        """The window of the tick that was taken last."""
+        mean = mean_confidence(counts.cells_CZ)
+        return Window(
+            key=self.key,
+            tick=counts.tick,
+            at_s=(counts.tick + 1) * self.plan.tick_s,
+            events=counts.events,
+            errors=counts.errors,
+            scenes=counts.scenes,
+            cells_CZ=counts.cells_CZ,
+            novelty_Q=counts.novelty_Q,
+            mean_confidence=None if math.isnan(mean) else mean,
+            absolute=self.absolute.evidence() if self.absolute else None,
+            relative=self.relative.evidence() if self.relative else None,
+            state="learning",
+        )
+
+    def accept(self) -> None:
+        """Learn anew what is normal here.
+
+        The absolute reference is set aside: it would go on to say what the operator has overruled.
+        """
+        self.is_accepted = True
+        self.burn_in = empty_sample()
+        self.absolute = self.relative = None
+
     def memory(self) -> dict[str, Any]:
         """What `remember` needs, as JSON values."""
         return {
             "burn_in": self.burn_in.to_memory(),
             "recent": self.recent.to_memory(),
             "totals": dataclasses.asdict(self.totals),
+            "accepted": self.is_accepted,
             "open_scenes": [list(scene) for scene in self.open_scenes],
             "last_tick": self.last_tick,
             "last_event_s": self.last_event_s,
@@ -193,6 +223,8 @@ class Stream:
         self.totals = Totals(**memory["totals"])
         self.open_scenes = tuple(OpenScene(*values) for values in memory["open_scenes"])
         self.last_tick, self.last_event_s = memory["last_tick"], memory["last_event_s"]
+        if memory.get("accepted", False):
+            self.is_accepted, self.absolute = True, None
         if memory["relative"] is not None:
             self.relative = self._detection_relative()
         for detection in self.detections:

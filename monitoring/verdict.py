@@ -52,7 +52,12 @@ def decide(stream: Stream, open_alarms: Sequence[Alarm], *, answers: bool = True
         return Verdict("drift", alarm.sentence, detail)
     if stream.relative is None:
         needed = stream.plan.burn_in_scenes
-        sentence = f"Learning: {stream.burn_in.scenes:.0f} of {needed} burn-in scenes."
+        why = (
+            "Learning anew, as an operator accepted the change"
+            if stream.is_accepted
+            else "Learning"
+        )
+        sentence = f"{why}: {stream.burn_in.scenes:.0f} of {needed} burn-in scenes."
         return Verdict("learning", sentence, detail)
     return Verdict("healthy", _healthy(stream, stream.relative), detail)
 
@@ -118,7 +123,7 @@ def _detail(stream: Stream) -> dict[str, Any]:
             d.reference: _number(mean_confidence(reference_cells(stream, d)))
             for d in stream.detections
         },
-        "evidence": {d.reference: _evidence(d.evidence()) for d in stream.detections},
+        "evidence": {d.reference: rounded(d.evidence()) for d in stream.detections},
         "novelty_share": float(novelty_Q[-1]) / total if total > 0 else None,
         "images": stream.totals.images,
         "errors": stream.totals.errors,
@@ -153,7 +158,8 @@ def _about(alarm: Alarm) -> dict[str, Any]:
     }
 
 
-def _evidence(evidence: Evidence) -> dict[str, float]:
+def rounded(evidence: Evidence) -> dict[str, float]:
+    """Evidence and threshold in log10, as people and programs are told."""
     return {
         "total_log10": round(evidence.total, 3),
         "confidence_log10": round(evidence.confidence, 3),

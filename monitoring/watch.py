@@ -17,6 +17,7 @@ from redshank.settings import Settings
 from redshank.store.control import open_control
 from redshank.store.monitor import open_monitor
 
+from .acceptance import requests_of
 from .board import Board
 from .evaluator import Evaluator, Pass, Surroundings
 from .stream import Plan
@@ -87,12 +88,13 @@ def surroundings_of(settings: Settings) -> Surroundings:
     """Where events and bundles lie, which versions answer, and where triggers go."""
     home = settings.home
     registry = Registry(home.path("models"), home.path("bundles"))
-    send = open_control(home.control_database).add_trigger if settings.monitoring.trigger else None
+    control = open_control(home.control_database)
     return Surroundings(
         spool=home.path("spool"),
         bundles=home.path("bundles"),
         answering=lambda model: answering_versions(registry, model),
-        send=send,
+        send=control.add_trigger if settings.monitoring.trigger else None,
+        requests=requests_of(control),
         grace_s=2 * settings.serving.flush_s,
     )
 

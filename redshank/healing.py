@@ -109,7 +109,7 @@ class AuditRow:
     actor: str
     action: str
     subject: str
-    """Id of the trigger, healing, bundle or label file."""
+    """Id of the trigger, healing, bundle or label file, or a domain."""
     details: dict[str, Any]
     previous_sha256: str
     sha256: str

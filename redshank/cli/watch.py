@@ -1,41 +1,66 @@
 """Evaluate prediction events: windows, drift evidence, alarms, triggers, metrics.
 
 Without a word it runs until SIGTERM. `status` prints where every domain stands (exit status 3 when
-one is degraded), `replay` proves that the detectors' state follows from the stored counts.
+one is degraded), `history` the ticks of one domain, `accept` says that a change is the new normal,
+`replay` proves that the detectors' state follows from the stored counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import getpass
 import sys
 import time
 from typing import Any
 
 from redshank.cli import Options, Settings, print_json
+from redshank.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `redshank watch`."""
     parser.add_argument(
-        "what", nargs="?", choices=("run", "status", "replay"), default="run", help="default: run"
+        "what",
+        nargs="?",
+        choices=("run", "status", "history", "accept", "replay"),
+        default="run",
+        help="default: run",
     )
     parser.add_argument("--once", action="store_true", help="evaluate what is closed, then end")
     parser.add_argument("--tick", type=float, metavar="S", help="seconds between evaluations")
     parser.add_argument(
         "--metrics-port", type=int, metavar="PORT", help="metrics and status page; 0: any free"
     )
-    parser.add_argument("--json", action="store_true", help="status as JSON on stdout")
+    parser.add_argument("--json", action="store_true", help="status or history as JSON on stdout")
+    parser.add_argument("--domain", metavar="D", help="of history and accept")
+    parser.add_argument("--model", metavar="M", help="of the domain (default: serving.model)")
+    parser.add_argument("--reason", default="", metavar="R", help="of accept, for the audit trail")
+    parser.add_argument("--actor", metavar="A", help="who accepts (default: you)")
 
 
 def run(options: Options, settings: Settings) -> int:
     """Run the evaluator, or read what it wrote."""
     settings = _with_options(options, settings)
-    if options.what == "status":
-        return _status(settings, as_json=options.json)
-    if options.what == "replay":
-        return _replay(settings)
+    match options.what:
+        case "status":
+            return _status(settings, as_json=options.json)
+        case "history":
+            return _history(settings, _domain(options), options)
+        case "accept":
+            return _accept(settings, _domain(options), options)
+        case "replay":
+            return _replay(settings)
     return _watch(settings, once=options.once)
+
+
+def _domain(options: Options) -> str:
+    if not options.domain:
+        raise UsageError(
+            f"`redshank watch {options.what}` needs a domain",
+            hint="Give --domain NAME; `redshank watch status` lists them.",
+        )
+    return str(options.domain)
 
 
 def _with_options(options: Options, settings: Settings) -> Settings:
@@ -76,9 +101,47 @@ def _status(settings: Settings, *, as_json: bool) -> int:
     if as_json:
         print_json(rows)
     else:
+        if not rows:
+            print("no domain has sent anything yet", file=sys.stderr)
         for row in rows:
             print(f"{row['domain']:<20} {row['state']:<9} {row['sentence']}")
     return 3 if any(row["state"] == "degraded" for row in rows) else 0
+
+
+def _history(settings: Settings, domain: str, options: Options) -> int:
+    from monitoring.status import domain_history
+
+    rows = domain_history(settings, domain=domain, model=options.model or settings.serving.model)
+    if options.json:
+        print_json(rows)
+        return 0
+    print(f"{'end of tick':<24} {'images':>6} {'confidence':>10} evidence")
+    for row in rows:
+        confidence = "" if row["mean_confidence"] is None else f"{row['mean_confidence']:.1%}"
+        evidence = ", ".join(
+            f"{name} 10^{numbers['total_log10']:.1f} of 10^{numbers['threshold_log10']:.1f}"
+            for name, numbers in row["evidence"].items()
+        )
+        print(f"{row['at']:<24} {row['images']:>6} {confidence:>10} {row['state']} {evidence}")
+    return 0
+
+
+def _accept(settings: Settings, domain: str, options: Options) -> int:
+    from monitoring.acceptance import request_acceptance
+
+    key = request_acceptance(
+        settings,
+        domain=domain,
+        model=options.model or settings.serving.model,
+        actor=options.actor or getpass.getuser(),
+        reason=options.reason or "no reason given",
+    )
+    print(
+        f"noted: version {key.version} of {key.model} learns {key.domain} anew; "
+        f"the evaluator does so within a tick ({settings.monitoring.tick_s:g} s)",
+        file=sys.stderr,
+    )
+    return 0
 
 
 def _replay(settings: Settings) -> int:

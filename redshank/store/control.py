@@ -207,10 +207,10 @@ class ControlStore:
                 details=details,
             )
 
-    def audit(self) -> tuple[AuditRow, ...]:
-        """The whole trail, oldest first."""
+    def audit(self, *, after_seq: int = 0) -> tuple[AuditRow, ...]:
+        """The trail, oldest first: all of it, or the rows after a number."""
         with read(self._engine) as connection:
-            return read_audit(connection)
+            return read_audit(connection, after_seq=after_seq)
 
     def verify_audit(self) -> int:
         """Check the hash chain; returns its length.

@@ -100,9 +100,10 @@ def append_audit(
     return row
 
 
-def read_audit(connection: Connection) -> tuple[AuditRow, ...]:
-    """The whole trail, oldest first."""
-    rows = connection.execute(select(AUDIT.c.record).order_by(AUDIT.c.seq))
+def read_audit(connection: Connection, *, after_seq: int = 0) -> tuple[AuditRow, ...]:
+    """The rows of the trail after a number, oldest first."""
+    query = select(AUDIT.c.record).where(AUDIT.c.seq > after_seq).order_by(AUDIT.c.seq)
+    rows = connection.execute(query)
     return tuple(_audit_row(record) for (record,) in rows)
 
 

@@ -17,8 +17,9 @@ import sqlalchemy as sa
 from redshank.errors import ConfigError, InputError
 
 from . import engine as db
-from .monitor_rows import Alarm, ReferenceRow, StreamKey, StreamRow, Window
+from .monitor_rows import Acceptance, Alarm, ReferenceRow, StreamKey, StreamRow, Window
 from .monitor_schema import (
+    ACCEPTANCES,
     ALARMS,
     CURSORS,
     META,
@@ -27,6 +28,8 @@ from .monitor_schema import (
     SCHEMA,
     STREAMS,
     WINDOWS,
+    acceptance_of,
+    acceptance_values,
     alarm_of,
     alarm_values,
     reference_values,
@@ -57,6 +60,7 @@ class TickWrite:
     references: tuple[ReferenceRow, ...] = ()
     alarms: tuple[Alarm, ...] = ()
     """New ones and changed ones."""
+    acceptances: tuple[Acceptance, ...] = ()
 
 
 def open_monitor(database: str | Path, *, create: bool = True) -> MonitorStore:
@@ -72,10 +76,11 @@ def open_monitor(database: str | Path, *, create: bool = True) -> MonitorStore:
         exists = sa.inspect(connection).has_table(META.name)
     if not exists and not create:
         raise InputError(f"{db.shown(engine)} holds no monitor tables yet")
-    if not exists:
+    if create:
         with db.write(engine) as connection:
             METADATA.create_all(connection)
-            _replace(connection, META, [{"name": "schema", "value": str(SCHEMA)}])
+            if not exists:
+                _replace(connection, META, [{"name": "schema", "value": str(SCHEMA)}])
     found = store.meta("schema")
     if found != str(SCHEMA):
         engine.dispose()
@@ -107,6 +112,8 @@ class MonitorStore:
                 connection.execute(sa.insert(WINDOWS), [window_values(w) for w in change.windows])
             for reference in change.references:
                 connection.execute(sa.insert(REFERENCES), reference_values(reference))
+            for acceptance in change.acceptances:
+                connection.execute(sa.insert(ACCEPTANCES), acceptance_values(acceptance))
             _replace(connection, STREAMS, [stream_values(s) for s in change.streams])
             _replace(connection, ALARMS, [alarm_values(a) for a in change.alarms])
             rows = [{"spool": n, "seq": c.seq, "tick": c.tick} for n, c in change.cursors.items()]
@@ -172,6 +179,11 @@ class MonitorStore:
         if open_only:
             query = query.where(ALARMS.c.closed_s.is_(None))
         return tuple(alarm_of(row) for row in self._all(query))
+
+    def acceptances(self) -> tuple[Acceptance, ...]:
+        """Every acceptance that was applied, in order."""
+        query = sa.select(ACCEPTANCES).order_by(ACCEPTANCES.c.seq)
+        return tuple(acceptance_of(row) for row in self._all(query))
 
     def unsent_triggers(self) -> tuple[Alarm, ...]:
         """Alarms whose trigger has not reached the control database yet."""

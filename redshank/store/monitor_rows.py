@@ -85,6 +85,20 @@ class ReferenceRow:
 
 
 @dataclass(frozen=True)
+class Acceptance:
+    """An operator's word that a stream's present state is its new normal, as it was applied."""
+
+    seq: int
+    """Number of the audit row in the control database that asked for it."""
+    key: StreamKey
+    tick: int
+    """Applied after this tick."""
+    at_s: float
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Alarm:
     """One alarm from its raising to its end."""
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from redshank.cells import NUM_CONFIDENCE_BINS, FloatArray
 
-from .monitor_rows import Alarm, Evidence, ReferenceRow, StreamKey, StreamRow, Window
+from .monitor_rows import Acceptance, Alarm, Evidence, ReferenceRow, StreamKey, StreamRow, Window
 
 SCHEMA = 1
 METADATA = sa.MetaData()
@@ -94,6 +94,16 @@ ALARMS = sa.Table(
     sa.Column("trigger_sent", sa.Boolean, nullable=False),
     sa.Column("closed_s", sa.Double),
     sa.Column("closed_reason", sa.Text, nullable=False),
+)
+ACCEPTANCES = sa.Table(
+    "monitor_acceptances",
+    METADATA,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    *[sa.Column(name, sa.String, nullable=False) for name in StreamKey._fields],
+    sa.Column("tick", sa.BigInteger, nullable=False),
+    sa.Column("at_s", sa.Double, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
 )
 
 
@@ -184,6 +194,18 @@ def reference_values(reference: ReferenceRow) -> dict[str, Any]:
         "cells": pack(reference.cells_CZ),
         "novelty": pack(reference.novelty_Q),
     }
+
+
+def acceptance_values(acceptance: Acceptance) -> dict[str, Any]:
+    """A row of `ACCEPTANCES`."""
+    names = ("seq", "tick", "at_s", "actor", "reason")
+    return {**acceptance.key._asdict(), **{name: getattr(acceptance, name) for name in names}}
+
+
+def acceptance_of(row: Any) -> Acceptance:
+    """An `Acceptance` from its row."""
+    key = StreamKey(row.model, row.version, row.domain)
+    return Acceptance(row.seq, key, row.tick, row.at_s, row.actor, row.reason)
 
 
 def alarm_values(alarm: Alarm) -> dict[str, Any]:

@@ -49,6 +49,40 @@ def test_once_then_status_then_replay(home: Path, capsys: pytest.CaptureFixture[
     assert "silent    No event since" in capsys.readouterr().out
 
 
+def test_accept_is_applied_by_the_next_pass_and_stands_in_the_audit_trail(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["watch", "--once", "--tick", "1", *options(home)]) == 0
+    accept = ["watch", "accept", "--domain", "fog", "--actor", "eve", "--reason", "winter"]
+    assert main([*accept, *options(home)]) == 0
+    assert "version b1 of default learns fog anew" in capsys.readouterr().err
+    time.sleep(1.1)  # until the tick of the word is over
+    assert main(["watch", "--once", "--tick", "1", *options(home)]) == 0
+    long_ago = ["--set", f"monitoring.silent_after_s={time.time()}"]
+    assert main(["watch", "status", *options(home), *long_ago]) == 0  # nothing is degraded
+    assert "learning  Learning anew" in capsys.readouterr().out
+    assert main(["watch", "replay", "--tick", "1", *options(home)]) == 0
+    assert main(["retrain", "audit", "--verify", *options(home)]) == 0
+    assert "accepted as normal" in capsys.readouterr().out
+    assert main(["watch", "accept", *options(home)]) == 2
+    assert "needs a domain" in capsys.readouterr().err
+
+
+def test_history_is_a_row_a_tick(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["watch", "--once", "--tick", "1", *options(home)])
+    history = ["watch", "history", "--domain", "fog", *options(home)]
+    assert main([*history, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["images"] for row in rows] == [10] * 60
+    assert rows[0]["evidence"] == {}
+    last = rows[-1]["evidence"]["relative"]
+    assert last["confidence_log10"] > last["threshold_log10"]
+    assert main(history) == 0
+    assert "degraded relative 10^" in capsys.readouterr().out
+    assert main(["watch", "history", "--domain", "fogg", *options(home)]) == 1
+    assert "Did you mean 'fog'?" in capsys.readouterr().err
+
+
 def test_the_trigger_reaches_the_control_database(home: Path) -> None:
     main(["watch", "--once", "--tick", "1", *options(home)])
     control = open_control(f"sqlite:///{home}/control.db")
