@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from redshank.bundle import BUNDLE_FILE
+from redshank.errors import UsageError
 from redshank.registry import Registry
 from redshank.settings import Settings
 
@@ -31,6 +32,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     """Predict every file; 1 when one of them failed."""
     from redshank.infer import load_model
 
+    if options.top < 1:
+        raise UsageError(f"--top is {options.top}, expected at least 1")
     model = load_model(_bundle_folder(options.bundle, settings))
     failed = False
     for path in options.files:

@@ -1,4 +1,6 @@
+import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +33,25 @@ def test_one_json_object_a_file(home: Path, capsys: pytest.CaptureFixture[str]) 
     assert grey["abstain"]
     assert grey["confidence"] == pytest.approx(1 / 3, abs=1e-4)
     assert grey["novelty"] < 0.1 < red["novelty"]
+
+
+def test_names_that_stdout_cannot_show_are_escaped(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="utf-8", errors="strict"))
+    odd = home / "a\udcff.png"  # bytes that are no UTF-8, as Python gives them
+    (home / "red.png").rename(odd)
+    assert main(["predict", BUNDLE, str(odd), str(home / "blue.png"), "--json"]) == 0
+    sys.stdout.flush()
+    first, second = (json.loads(line) for line in written.getvalue().splitlines())
+    assert (first["file"], first["class"], second["class"]) == (str(odd), "red", "blue")
+
+
+@pytest.mark.usefixtures("home")
+def test_top_is_at_least_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", BUNDLE, "x.png", "--top", "0"]) == 2
+    assert "--top is 0" in capsys.readouterr().err
 
 
 def test_bundle_by_folder_and_by_released_name(
