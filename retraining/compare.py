@@ -111,19 +111,24 @@ def answer_both(
     stop: Callable[[], bool],
 ) -> Answers:
     """Both models' answers to the images that can be read."""
-    kept_N = np.zeros(len(items), dtype=bool)
+    kept: list[bool] = []
     parts: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]] = []
     for start in range(0, len(items), CHUNK):
         if stop():
             raise ConflictError("the comparison was stopped")
-        chunk = items[start : start + CHUNK]
-        paths = [manifest.image_path(item) for item in chunk]
-        old, kept_N[start : start + len(chunk)] = _probabilities(champion, paths)
-        new, _ = _probabilities(challenger, paths)
-        parts.append((old, new))
+        paths = [manifest.image_path(item) for item in items[start : start + CHUNK]]
+        pairs = [_read_for_both(path, champion, challenger) for path in paths]
+        kept += [pair is not None for pair in pairs]
+        good = [pair for pair in pairs if pair is not None]
+        if good:
+            old, new = (np.stack(images) for images in zip(*good, strict=True))
+            parts.append(
+                (champion.predict(old).probabilities_NC, challenger.predict(new).probabilities_NC)
+            )
     empty = np.zeros((0, len(champion.bundle.classes)))
     old_NC = np.concatenate([part[0] for part in parts]) if parts else empty
     new_NC = np.concatenate([part[1] for part in parts]) if parts else empty
+    kept_N = np.array(kept, dtype=bool)
     return Answers(old_NC.argmax(axis=1), new_NC.argmax(axis=1), old_NC, new_NC, kept_N)
 
 
@@ -180,21 +185,16 @@ def _labels(manifest: Manifest, names: Iterable[str]) -> npt.NDArray[np.int64]:
     return np.array([known.get(name, -1) for name in names], dtype=np.int64)
 
 
-def _probabilities(
-    model: Model, paths: Iterable[Path]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Calibrated probabilities of the readable images, and which those are."""
-    spec = model.bundle.input
-    found = [_read(path, spec.height, spec.width) for path in paths]
-    images = [image for image in found if image is not None]
-    kept_N = np.array([image is not None for image in found], dtype=bool)
-    if not images:
-        return np.zeros((0, len(model.bundle.classes))), kept_N
-    return model.predict(np.stack(images)).probabilities_NC, kept_N
-
-
-def _read(path: Path, height: int, width: int) -> npt.NDArray[np.uint8] | None:
+def _read_for_both(
+    path: Path, champion: Model, challenger: Model
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]] | None:
+    """The image as each model wants it; None when it cannot be read."""
+    old, new = champion.bundle.input, challenger.bundle.input
     try:
-        return decode_image(path.read_bytes(), height, width)
+        data = path.read_bytes()
+        image = decode_image(data, old.height, old.width)
+        if (new.height, new.width) == (old.height, old.width):
+            return image, image
+        return image, decode_image(data, new.height, new.width)
     except (InputError, OSError):
         return None

@@ -21,6 +21,13 @@ def heartbeat(store: ControlStore, lease: Lease, *, ttl_s: float) -> Iterator[th
     """
     lost, done = threading.Event(), threading.Event()
 
+    def watch() -> None:
+        try:
+            beat()
+        finally:  # a heart that stopped for whatever reason is a lost lease
+            if not done.is_set():
+                lost.set()
+
     def beat() -> None:
         seen_s = time.monotonic()
         while not done.wait(ttl_s / 3):
@@ -29,14 +36,12 @@ def heartbeat(store: ControlStore, lease: Lease, *, ttl_s: float) -> Iterator[th
                 seen_s = time.monotonic()
             except ConflictError:
                 if _is_lost(store, lease):
-                    lost.set()
                     return
             except InputError:
                 if time.monotonic() - seen_s > ttl_s:
-                    lost.set()
                     return
 
-    thread = threading.Thread(target=beat, name="lease heartbeat", daemon=True)
+    thread = threading.Thread(target=watch, name="lease heartbeat", daemon=True)
     thread.start()
     try:
         yield lost

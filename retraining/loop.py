@@ -16,7 +16,7 @@ from redshank.store.control_lease import Lease
 from redshank.trigger import make_trigger
 
 from .heartbeat import heartbeat
-from .policy import superseded_by
+from .policy import check_rules, superseded_by
 from .release_steps import finish_canary, judge, notice_rollbacks, release
 from .schedule import last_slot_s
 from .steps import consider, export, take_snapshot, train
@@ -39,8 +39,9 @@ def run_loop(place: Workplace, *, holder: str, once: bool, stop: Callable[[], bo
         False when `once` was asked for and another loop holds the lease.
 
     Raises:
-        ConfigError: the schedule is no cron expression.
+        ConfigError: the schedule is no cron expression, or a number is impossible.
     """
+    check_rules(place.rules)
     if place.rules.schedule:  # a wrong one shall not wait for its first slot to be noticed
         last_slot_s(place.rules.schedule, after_s=place.clock(), until_s=place.clock())
     told = False
@@ -67,7 +68,9 @@ def run_trigger(
 
     Raises:
         InputError: there is no such trigger.
+        ConfigError: a number of the settings is impossible.
     """
+    check_rules(place.rules)
     place.store.trigger(trigger_id)
     lease = place.store.acquire(holder, ttl_s=place.rules.lease_s)
     if lease is None:
@@ -131,6 +134,9 @@ def heal(place: Workplace, healing: Healing, hold: Hold) -> Healing:
         except RedshankError as error:
             place.store.check(hold.lease)  # so does a database that went away
             return move(place, healing, hold, "failed", error.message)
+        except OSError as error:  # a full disk, above all: the loop lives, other models too
+            place.store.check(hold.lease)
+            return _retry_later(place, healing, hold, error)
         if healing.state == before or healing.state == "proposed":
             break
     return healing
@@ -163,7 +169,7 @@ def add_due_schedule(place: Workplace, hold: Hold) -> None:
         return
     name = f"schedule {place.model} {expression}"
     since = place.store.mark(name)
-    if since is not None:
+    if since is not None and parse_rfc3339(since) <= now_s:  # else the clock was set back
         slot_s = last_slot_s(expression, after_s=parse_rfc3339(since), until_s=now_s)
         if slot_s is None:
             return
@@ -202,6 +208,18 @@ def _count_crash(place: Workplace, hold: Hold) -> None:
         if counted.attempt > place.rules.max_attempts:
             reason = f"its loop died {place.rules.max_attempts} times in the middle of it"
             move(place, counted, hold, "failed", reason)
+
+
+def _retry_later(place: Workplace, healing: Healing, hold: Hold, error: OSError) -> Healing:
+    """A file could not be read or written: try again after `lease_s`, not for ever."""
+    what = f"{error.filename or 'a file'}: {error.strerror or error}"
+    if healing.attempt >= place.rules.max_attempts:
+        return move(place, healing, hold, "failed", what)
+    place.say(f"{healing.healing_id}: {what}, attempt {healing.attempt}")
+    counted = place.store.count_attempt(healing, lease=hold.lease)
+    noted = place.store.note(counted, lease=hold.lease, reason=f"tries again after {what}")
+    _sleep(place.rules.lease_s, hold.stop)
+    return noted
 
 
 def _sleep(seconds: float, stop: Callable[[], bool]) -> None:

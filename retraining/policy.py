@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from redshank.errors import ConfigError
 from redshank.files import parse_rfc3339
 from redshank.healing import Healing
+from redshank.settings import RetrainingSettings
 from redshank.trigger import Trigger
 
 Mode = Literal["off", "propose", "auto"]
@@ -92,3 +94,39 @@ def outdated(trigger: Trigger, *, released_at: str) -> bool:
     return trigger.kind == "alarm" and parse_rfc3339(released_at) > parse_rfc3339(
         trigger.created_at
     )
+
+
+def check_rules(rules: RetrainingSettings) -> None:
+    """Refuse impossible numbers before any work: a gate would meet them hours later.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
+    gates = rules.gates
+    wanted = {
+        "poll_s": (rules.poll_s > 0, rules.poll_s, "above 0"),
+        "lease_s": (rules.lease_s > 0, rules.lease_s, "above 0"),
+        "timeout_s": (rules.timeout_s > 0, rules.timeout_s, "above 0"),
+        "cooldown_s": (rules.cooldown_s >= 0, rules.cooldown_s, "0 or more"),
+        "canary_s": (rules.canary_s >= 0, rules.canary_s, "0 or more"),
+        "steps": (rules.steps >= 1, rules.steps, "1 or more"),
+        "max_attempts": (rules.max_attempts >= 1, rules.max_attempts, "1 or more"),
+        "min_images": (rules.min_images >= 1, rules.min_images, "1 or more"),
+        "max_images": (
+            rules.max_images >= rules.min_images,
+            rules.max_images,
+            f"at least min_images = {rules.min_images}",
+        ),
+        "client_share": (0 < rules.client_share <= 1, rules.client_share, "in (0, 1]"),
+        "gates.accuracy_margin": (
+            0 < gates.accuracy_margin < 1,
+            gates.accuracy_margin,
+            "in (0, 1)",
+        ),
+        "gates.alpha": (0 < gates.alpha < 0.5, gates.alpha, "in (0, 0.5)"),
+        "gates.entropy_drop": (0 <= gates.entropy_drop <= 1, gates.entropy_drop, "in [0, 1]"),
+        "gates.min_agreement": (0 <= gates.min_agreement <= 1, gates.min_agreement, "in [0, 1]"),
+    }
+    for name, (fits, value, expected) in wanted.items():
+        if not fits:
+            raise ConfigError(f"retraining.{name} is {value}, expected {expected}")

@@ -62,3 +62,18 @@ def test_a_database_that_stays_away_is_a_loss(
     with heartbeat(store, lease, ttl_s=0.3) as lost:
         assert lost.wait(10)
     assert time.monotonic() - begun_s >= 0.3
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_unforeseen_error_is_a_loss(
+    store: ControlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = store.acquire("loop", ttl_s=60)
+    assert lease is not None
+
+    def broken(*_lease: object, **_ttl: object) -> None:
+        raise RuntimeError("out of file descriptors")
+
+    monkeypatch.setattr(store, "renew", broken)
+    with heartbeat(store, lease, ttl_s=0.3) as lost:
+        assert lost.wait(10)

@@ -249,3 +249,16 @@ def test_a_schedule_fires_once_a_slot_and_not_for_the_past(
     world.clock.ahead_s += 5 * 600
     once(place)
     assert len(store.triggers()) == 2  # five missed slots are one reason
+
+
+def test_a_schedule_outlives_a_clock_that_was_wrong(world: World, store: ControlStore) -> None:
+    year_s = 365 * 86400.0
+    place = world.place(store, world.rules(schedule="*/10 * * * *", mode="off"))
+    world.clock.ahead_s = year_s
+    once(place)  # remembers a time that is far ahead
+    world.clock.ahead_s = 900 - world.clock() % 600
+    once(place)
+    world.clock.ahead_s += 600
+    once(place)
+    once(place)
+    assert len(store.triggers()) == 1

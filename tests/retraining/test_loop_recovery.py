@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -163,6 +164,41 @@ def test_a_stolen_lease_stops_the_stage_and_writes_nothing(
     assert store.healing(trigger_id).state == "training"
     assert world.count("train end") == 0
     store.check(stolen[0])  # the loop took nothing back
+
+
+def test_a_full_disk_is_tried_again_and_ends_no_loop(
+    world: World, store: ControlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trigger_id = add_trigger(world, store)
+    place = world.place(store, world.rules(max_attempts=2, lease_s=0.9))
+
+    def full(*_arguments: object, **_named: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "snapshots/x")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("retraining.steps.write_snapshot", full)
+        once(place)
+        healing = store.healing(trigger_id)
+        assert (healing.state, healing.attempt) == ("snapshot", 2)
+        assert healing.reason == "tries again after snapshots/x: No space left on device"
+    once(place)
+    assert store.healing(trigger_id).state == "live"
+
+
+def test_a_disk_that_stays_full_ends_the_healing(
+    world: World, store: ControlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trigger_id = add_trigger(world, store)
+
+    def full(*_arguments: object, **_named: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "snapshots/x")
+
+    monkeypatch.setattr("retraining.steps.write_snapshot", full)
+    for _ in range(3):
+        once(world.place(store, world.rules(max_attempts=3, lease_s=0.9)))
+    healing = store.healing(trigger_id)
+    assert (healing.state, healing.attempt) == ("failed", 3)
+    assert "No space left" in healing.reason
 
 
 def test_every_healing_ends_or_waits_for_a_reason(world: World, store: ControlStore) -> None:

@@ -4,10 +4,12 @@ import dataclasses
 
 import pytest
 
+from redshank.errors import ConfigError
 from redshank.files import rfc3339
 from redshank.healing import Healing, State
+from redshank.settings import GateSettings, RetrainingSettings
 from redshank.trigger import Kind, Trigger, make_trigger
-from retraining.policy import Mode, cooldown_end, decide, outdated, superseded_by
+from retraining.policy import Mode, check_rules, cooldown_end, decide, outdated, superseded_by
 
 
 def a_trigger(
@@ -119,3 +121,20 @@ def test_an_alarm_about_an_earlier_model_is_outdated() -> None:
     assert not outdated(a_trigger(), released_at=rfc3339(99.0))
     assert not outdated(a_trigger("schedule"), released_at=rfc3339(101.0))
     assert not outdated(a_trigger("manual"), released_at=rfc3339(101.0))
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        (RetrainingSettings(lease_s=0), "lease_s is 0, expected above 0"),
+        (RetrainingSettings(max_images=100), "max_images is 100, expected at least min_images"),
+        (RetrainingSettings(client_share=2.0), "client_share is 2.0"),
+        (RetrainingSettings(gates=GateSettings(alpha=0.5)), r"gates.alpha is 0.5"),
+        (RetrainingSettings(gates=GateSettings(accuracy_margin=0.0)), "gates.accuracy_margin"),
+        (RetrainingSettings(gates=GateSettings(entropy_drop=float("nan"))), "entropy_drop is nan"),
+    ],
+)
+def test_impossible_rules_are_refused(rules: RetrainingSettings, message: str) -> None:
+    check_rules(RetrainingSettings())
+    with pytest.raises(ConfigError, match=message):
+        check_rules(rules)
