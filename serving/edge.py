@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
@@ -42,6 +43,8 @@ ROUTES = frozenset(
 """Route templates in metrics; every other path counts as `other`."""
 BODY_S = 20.0
 """A body that takes longer to arrive is given up, so that idle senders cannot pile up."""
+MOST_BODY_BYTES = 256 * 1024 * 1024
+"""Bodies that wait in one process; `serving.max_queue` bounds their number, not their size."""
 _HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
 _WHILE_DRAINING = _HEALTH | {"/metrics"}
 _ID_HEADER = REQUEST_ID_HEADER.lower().encode()
@@ -49,18 +52,27 @@ _TEXT = [(b"content-type", b"text/plain; charset=utf-8")]
 log = logging.getLogger("redshank.serving")
 
 
+@dataclass(slots=True)
+class Bodies:
+    """Bytes of the bodies that all requests of this process hold together."""
+
+    held: int = 0
+
+
 class Exchange:
     """One request and its answer; routes find it in the scope under `redshank`."""
 
-    __slots__ = ("_body_by", "_limit", "_receive", "_received", "_replaced", "_send", "_whole",
-                 "refusal", "request_id", "started", "status")  # fmt: skip
+    __slots__ = ("_bodies", "_body_by", "_limit", "_receive", "_received", "_replaced", "_send",
+                 "_whole", "refusal", "request_id", "started", "status")  # fmt: skip
 
-    def __init__(self, request_id: str, limit: int, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, request_id: str, limit: int, bodies: Bodies, receive: Receive, send: Send
+    ) -> None:
         self.request_id = request_id
         self.started = time.perf_counter()
         self.refusal: Refusal | None = None
         self.status = 0
-        self._limit, self._receive, self._send = limit, receive, send
+        self._limit, self._bodies, self._receive, self._send = limit, bodies, receive, send
         self._received = 0
         self._whole = self._replaced = False
         self._body_by: float | None = None
@@ -69,18 +81,31 @@ class Exchange:
         """The next part of the body, counted and within `BODY_S` of the first call.
 
         Raises:
-            Refusal: the body is over the limit, or did not arrive in time.
+            Refusal: the body is over the limit, did not arrive in time, or all bodies together
+                are over `MOST_BODY_BYTES`.
         """
         if self._whole:  # whoever asks now waits for the client to leave
             return await self._receive()
         message = await self._in_time()
         if message["type"] == "http.request":
             self._whole = not message.get("more_body", False)
-            self._received += len(message.get("body", b""))
-            if self._received > self._limit:
-                self.refusal = body_too_large(self._limit)
-                raise self.refusal
+            self._count(len(message.get("body", b"")))
         return message
+
+    def release(self) -> None:
+        """The body is no longer held."""
+        self._bodies.held -= self._received
+
+    def _count(self, size: int) -> None:
+        self._received += size
+        self._bodies.held += size
+        if self._received > self._limit:
+            self.refusal = body_too_large(self._limit)
+            raise self.refusal
+        if self._bodies.held > max(MOST_BODY_BYTES, self._limit):
+            why = "the images that wait already fill the memory for them"
+            self.refusal = Refusal("overloaded", why, retry_after_s=1, close=True)
+            raise self.refusal
 
     async def _in_time(self) -> Message:
         if self._body_by is None:
@@ -148,6 +173,7 @@ class Edge:
 
     def __init__(self, app: ASGIApp, slot: Slot, own: Starlette | None = None) -> None:
         self._app, self._slot, self._own = app, slot, own
+        self._bodies = Bodies()
         routes = own.routes if own is not None else ()
         self._own_paths = frozenset(route.path for route in routes if isinstance(route, Route))
 
@@ -160,11 +186,12 @@ class Edge:
         headers = dict(scope["headers"])
         limit = worker.limits.max_body_bytes if worker else 0
         request_id = request_id_of(headers.get(_ID_HEADER, b"").decode("latin-1"))
-        exchange = Exchange(request_id, limit, receive, send)
+        exchange = Exchange(request_id, limit, self._bodies, receive, send)
         scope["redshank"] = exchange
         try:
             await self._answer(scope, exchange, worker, headers.get(b"content-length", b""))
         finally:
+            exchange.release()
             if worker is not None:
                 _count(worker, scope["path"], exchange)
 

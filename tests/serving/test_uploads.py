@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import io
 import struct
+import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -91,6 +93,33 @@ def test_damaged_files_never_break_the_server(
     ]
 
 
+def test_bodies_that_wait_are_bounded_in_bytes_together(
+    start: StartClient, home: Any, monkeypatch: pytest.MonkeyPatch, error_of: ErrorOf
+) -> None:
+    monkeypatch.setattr(edge, "MOST_BODY_BYTES", 1500)
+    client, worker = start(home.with_serving(max_body_bytes=1000))
+    held = threading.Event()
+    worker.batcher._pool.submit(held.wait)
+    statuses: list[int] = []
+
+    def ask() -> None:
+        statuses.append(client.post("/v1/predict", content=b"x" * 900).status_code)
+
+    first = threading.Thread(target=ask)
+    first.start()
+    while client.app._bodies.held == 0:
+        time.sleep(0.01)
+    for _ in range(2):  # a refused one is no longer counted
+        refused = client.post("/v1/predict", content=b"x" * 900)
+        assert error_of(refused)["code"] == "overloaded"
+        assert refused.headers["retry-after"] == "1"
+    held.set()
+    first.join()
+    assert statuses == [422]
+    assert client.app._bodies.held == 0
+    assert error_of(client.post("/v1/predict", content=b"x" * 900))["code"] == "invalid_image"
+
+
 @pytest.mark.parametrize("framework_hides_it", [False, True])
 def test_a_body_that_never_arrives_is_given_up(
     start: StartClient, monkeypatch: pytest.MonkeyPatch, *, framework_hides_it: bool
@@ -153,7 +182,7 @@ def test_who_waits_for_the_client_to_leave_may_wait_longer(
     seen: list[str] = []
 
     async def main() -> None:
-        exchange = edge.Exchange("r", 100, receive, send)
+        exchange = edge.Exchange("r", 100, edge.Bodies(), receive, send)
         seen.append((await exchange.receive())["type"])
         seen.append((await exchange.receive())["type"])
 
