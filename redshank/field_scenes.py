@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from redshank.errors import InputError
 from redshank.files import read_json
@@ -20,9 +20,8 @@ MOST_OPEN_SCENES = 256
 """Open scenes remembered a domain; beyond, the oldest are forgotten."""
 
 
-@dataclass(frozen=True)
-class Frame:
-    """What scene forming needs of one image."""
+class Frame(NamedTuple):
+    """What scene forming needs of one image; a plain list in JSON."""
 
     at_s: float
     client: str
@@ -59,8 +58,7 @@ def begins_scene(path: Path, frame: Frame, rule: SceneRule) -> bool:
     """Whether a frame begins a scene; the caller holds the lock of `path`, the memory file."""
     recent = [last for last in _read(path) if rule.is_open(last, frame.at_s)]
     others = [last for last in recent if not rule.continues(last, frame)]
-    rows = [astuple(last) for last in [*others, frame][-MOST_OPEN_SCENES:]]
-    replace_file(path, json.dumps(rows).encode())
+    replace_file(path, json.dumps([*others, frame][-MOST_OPEN_SCENES:]).encode())
     return len(others) == len(recent)
 
 
