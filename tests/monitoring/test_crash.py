@@ -51,9 +51,10 @@ def test_killed_again_and_again_it_ends_as_if_never_stopped(tmp_path: Path) -> N
     calm.evaluator().pass_once()
 
     rng, halts = random.Random(0), []
-    for _ in range(4):
+    for kill_from in (0, 12, 24, 36):
         with start(tmp_path / "killed") as child:
-            time.sleep(rng.uniform(0.05, 0.35))
+            while ticks_done(tmp_path / "killed") <= kill_from and child.poll() is None:
+                time.sleep(rng.uniform(0.0, 0.02))  # then at any point of some tick's work
             child.send_signal(signal.SIGKILL)
         halts.append(ticks_done(tmp_path / "killed"))
     with start(tmp_path / "killed") as child:
