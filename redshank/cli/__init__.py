@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import importlib
 import io
 import json
@@ -66,6 +67,14 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def user_name() -> str:
+    """Who is typing, for the audit trail and for releases."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return f"uid {os.getuid()}"
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
@@ -116,4 +125,4 @@ def _missing(error: ModuleNotFoundError) -> MissingPartError:
 Options = argparse.Namespace
 """What a verb's `run(options, settings)` gets; `settings` is a `Settings`."""
 
-__all__ = ["VERBS", "Options", "Settings", "build_parser", "main", "print_json"]
+__all__ = ["VERBS", "Options", "Settings", "build_parser", "main", "print_json", "user_name"]

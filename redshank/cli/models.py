@@ -8,12 +8,10 @@ within a second. Every change is a revision that stays in the history.
 from __future__ import annotations
 
 import argparse
-import getpass
-import os
 import time
 from pathlib import Path
 
-from redshank.cli import print_json
+from redshank.cli import print_json, user_name
 from redshank.errors import UsageError
 from redshank.records import as_dict
 from redshank.registry import Canary, Registry, Release
@@ -59,7 +57,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _change(registry: Registry, options: argparse.Namespace) -> Release:
-    stamp = {"actor": options.actor or _user(), "reason": options.reason}
+    stamp = {"actor": options.actor or user_name(), "reason": options.reason}
     now_s = time.time()
     if options.action == "publish":
         bundle_id = _bundle_id(registry, options.bundle)
@@ -69,16 +67,9 @@ def _change(registry: Registry, options: argparse.Namespace) -> Release:
     bundle_id = _bundle_id(registry, options.bundle) if options.bundle else ""
     if options.action == "shadow":
         return registry.set_shadow(options.model, bundle_id or None, **stamp, at_s=now_s)
-    domains = tuple(name for name in options.domains.split(",") if name)
+    domains = tuple(name.strip() for name in options.domains.split(",") if name.strip())
     canary = Canary(bundle_id, domains, options.share) if bundle_id else None
     return registry.set_canary(options.model, canary, **stamp, at_s=now_s)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
-        return f"uid {os.getuid()}"
 
 
 def _bundle_id(registry: Registry, text: str) -> str:

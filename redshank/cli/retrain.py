@@ -3,12 +3,14 @@
 A trigger (alarm, schedule, or `trigger` below) becomes a healing: a snapshot of captured field
 images, a training from the live model's weights, an export, the gates, and then a release, a
 refusal, or a proposal that waits for `approve`. Every step is in the audit trail.
+
+`run` exits with 0 when the healing ended or waits for a person, 3 when the gates refused it, and 1
+when it failed or is not finished: run it again then.
 """
 
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import os
 import signal
@@ -19,7 +21,7 @@ import time
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from redshank.cli import print_json
+from redshank.cli import print_json, user_name
 from redshank.errors import ConflictError, UsageError
 from redshank.records import as_dict
 from redshank.settings import Settings
@@ -92,6 +94,7 @@ def _loop(place: Workplace, *, once: bool) -> int:
 
 
 def _run_one(place: Workplace, trigger_id: str) -> int:
+    from redshank.healing import ENDS
     from retraining.loop import run_trigger
 
     healing = run_trigger(place, trigger_id, holder=_holder(), stop=stop_on_signals().is_set)
@@ -101,10 +104,14 @@ def _run_one(place: Workplace, trigger_id: str) -> int:
             hint="It will work on the trigger too. See: redshank retrain list",
         )
     print(f"{healing.healing_id}  {healing.state}  {healing.reason}")
-    return 1 if healing.state == "failed" else 0
+    if healing.state not in ENDS | {"proposed"}:
+        _say("not finished: run it again to go on")
+        return 1  # also after SIGTERM: a scheduler must not take it for done
+    return {"failed": 1, "rejected": 3}.get(healing.state, 0)
 
 
 def _trigger(store: ControlStore, options: argparse.Namespace, settings: Settings) -> int:
+    from redshank.fieldstore import FieldStore
     from redshank.files import parse_rfc3339
     from redshank.trigger import make_trigger
 
@@ -115,12 +122,16 @@ def _trigger(store: ControlStore, options: argparse.Namespace, settings: Setting
         domains=domains,
         onset_at_s=None if options.since is None else parse_rfc3339(options.since),
         created_at_s=time.time(),
-        actor=options.actor or getpass.getuser(),
+        actor=options.actor or user_name(),
         evidence={"reason": options.reason},
     )
     if not store.add_trigger(trigger):
         raise ConflictError("the same trigger was there already", hint="See: redshank retrain list")
     print(trigger.trigger_id)
+    captured = FieldStore(settings.home.path("field")).domains()
+    for name in sorted(set(domains) - set(captured)):
+        known = ", ".join(captured) or "none"
+        _say(f"no field image of {name!r} is captured yet (captured: {known}); it waits for some")
     return 0
 
 
@@ -130,6 +141,8 @@ def _list(store: ControlStore, *, as_json: bool) -> int:
     if as_json:
         print_json([as_dict(h) | {"trigger": as_dict(triggers[h.trigger_id])} for h in healings])
         return 0
+    if not healings:
+        _say("no healing yet; ask for one: redshank retrain trigger")
     for healing in healings:
         trigger = triggers[healing.trigger_id]
         domains = ",".join(trigger.domains) or "all"
@@ -145,7 +158,10 @@ def _list(store: ControlStore, *, as_json: bool) -> int:
 def _approve(store: ControlStore, options: argparse.Namespace) -> int:
     healing = store.healing(options.id)
     if healing.state != "proposed":
-        raise ConflictError(f"healing {healing.healing_id} is {healing.state!r}, not 'proposed'")
+        raise ConflictError(
+            f"healing {healing.healing_id} is {healing.state!r}, not 'proposed'",
+            hint="Only a proposal can be approved. See: redshank retrain list",
+        )
     new: State = "snapshot" if healing.challenger is None else "shadow"
     return _decide(store, healing, new, options, "approved")
 
@@ -164,7 +180,7 @@ def _reject(store: ControlStore, options: argparse.Namespace) -> int:
 def _decide(
     store: ControlStore, healing: Healing, new: State, options: argparse.Namespace, word: str
 ) -> int:
-    actor = options.actor or getpass.getuser()
+    actor = options.actor or user_name()
     reason = f"{word} by {actor}" + (f": {options.reason}" if options.reason else "")
     moved = store.transition(healing, new, reason=reason, actor=actor, lease=None)
     print(f"{moved.healing_id}  {moved.state}  {moved.reason}")

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from redshank.bundle import read_bundle
 from redshank.cli import main
 from redshank.cli.label import read_rows
 from redshank.errors import InputError
@@ -40,6 +42,7 @@ def test_import_twice(
         (f"image_sha256,label\n{A},\n", "line 2: the label is empty"),
         (f"image_sha256,label\n{A}\n", "line 2: the label is empty"),
         ("image_sha256,label\nxyz,gull\n", "line 2: 'xyz' is no sha256"),
+        (f"image_sha256,label\n{A},gull\n{A},gull\n{A},tern\n", "line 4: .* 'gull' in line 2"),
     ],
 )
 def test_wrong_files_are_named_by_line(text: str, message: str) -> None:
@@ -60,3 +63,27 @@ def test_a_missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_a_byte_order_mark_is_read_past() -> None:
     data = b"\xef\xbb\xbf" + f"image_sha256,label\n{A},gull\n".encode()
     assert read_rows(data, source="x") == [(A, "gull")]
+
+
+def test_the_same_line_twice_is_no_contradiction() -> None:
+    data = f"image_sha256,label\n{A},gull\n{A},gull\n".encode()
+    assert read_rows(data, source="x") == [(A, "gull")] * 2
+
+
+def test_a_label_that_is_no_class_is_told(
+    tmp_path: Path,
+    write_colour_bundle: Callable[[Path], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("REDSHANK_HOME__ROOT", str(tmp_path))
+    bundle = write_colour_bundle(tmp_path / "bundles" / "20261122T090000-aaaaaa")
+    assert main(["models", "publish", bundle.name]) == 0
+    known = read_bundle(bundle).classes[0]
+    file = tmp_path / "labels.csv"
+    file.write_text(f"image_sha256,label\n{A},{known}\n{B},gul\n")
+    capsys.readouterr()
+    assert main(["label", "import", str(file)]) == 0
+    told = capsys.readouterr().err
+    assert "'gul' (1 images) is no class of the live model 'default'" in told
+    assert repr(known) not in told

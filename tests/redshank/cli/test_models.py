@@ -53,7 +53,7 @@ def test_list(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_shadow_and_canary_start_and_end(capsys: pytest.CaptureFixture[str]) -> None:
     main(["models", "publish", FIRST])
     assert main(["models", "shadow", "default", SECOND]) == 0
-    canary = ["models", "canary", "default", SECOND, "--domains", "reef,dock", "--share", "0.5"]
+    canary = ["models", "canary", "default", SECOND, "--domains", "reef, dock", "--share", "0.5"]
     assert main(canary) == 0
     release = shown(capsys)
     assert release["shadow"] == SECOND

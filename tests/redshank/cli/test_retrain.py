@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -116,8 +117,10 @@ def test_loop_once_without_work(home: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["retrain", "loop", "--once"]) == 0
     assert main(["retrain", "trigger", "--domains", "pier"]) == 0
     trigger_id = capsys.readouterr().out.strip()
-    assert main(["retrain", "run", "--trigger-id", trigger_id]) == 0
-    assert "has no release yet" in capsys.readouterr().out
+    assert main(["retrain", "run", "--trigger-id", trigger_id]) == 1
+    streams = capsys.readouterr()
+    assert "has no release yet" in streams.out
+    assert "not finished" in streams.err
     assert main(["retrain", "run", "--trigger-id", "nothing"]) == 1
     store = open_control(f"sqlite:///{home}/control.db")
     assert store.acquire("other", ttl_s=60) is not None
@@ -148,3 +151,37 @@ def test_sigterm_ends_an_idle_loop(home: Path) -> None:
     lease = store.acquire("test", ttl_s=60)
     assert lease is not None
     assert not lease.took_over
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        ("live", 0),
+        ("proposed", 0),
+        ("superseded", 0),
+        ("failed", 1),
+        ("training", 1),
+        ("rejected", 3),
+    ],
+)
+def test_run_tells_a_scheduler_how_it_stands(
+    home: Path, monkeypatch: pytest.MonkeyPatch, state: State, status: int
+) -> None:
+    healing = dataclasses.replace(proposed(home, challenger=None), state=state)
+    monkeypatch.setattr("retraining.loop.run_trigger", lambda *_arguments, **_named: healing)
+    assert main(["retrain", "run", "--trigger-id", healing.trigger_id]) == status
+
+
+def test_a_user_without_a_name(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 1000700000")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert main(["retrain", "list"]) == 0
+    assert "no healing yet" in capsys.readouterr().err
+    assert main(["retrain", "trigger", "--domains", "peir"]) == 0
+    assert "no field image of 'peir'" in capsys.readouterr().err
+    store = open_control(f"sqlite:///{home}/control.db")
+    assert store.triggers()[0].actor.startswith("uid ")
