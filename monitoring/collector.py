@@ -63,11 +63,12 @@ def _evaluator_series(picture: Picture) -> Iterator[Metric]:
     info = GaugeMetricFamily("redshank_build_info", "Version of redshank.", labels=["version"])
     info.add_metric([__version__], 1.0)
     yield info
-    yield _single(
-        "redshank_monitor_last_tick_timestamp_seconds",
-        "When the evaluator last finished a pass.",
-        picture.finished_s,
-    )
+    if picture.passes:  # before the first one MonitorAbsent waits, MonitorStalled would not
+        yield _single(
+            "redshank_monitor_last_tick_timestamp_seconds",
+            "When the evaluator last finished a pass.",
+            picture.finished_s,
+        )
     yield _single(
         "redshank_monitor_tick_duration_seconds", "Time the last pass took.", picture.seconds
     )

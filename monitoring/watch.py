@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from redshank.errors import InputError
+from redshank.errors import ConflictError, InputError
 from redshank.events import expire
 from redshank.files import Clock
 from redshank.registry import Registry
@@ -34,7 +34,9 @@ def watch(
 ) -> Pass:
     """Run the evaluator until `stop` is set, or for one pass.
 
-    A tick that has begun is always finished: stopping never tears one.
+    A tick that has begun is always finished: stopping never tears one. A pass that fails because a
+    database is locked or the disk is full is reported and tried again a tick later; until it
+    succeeds the time of the last pass in the metrics stands still.
 
     Args:
         settings: home, monitoring, and serving's flush and retention times.
@@ -58,8 +60,14 @@ def watch(
             monitoring = settings.monitoring
             serving(stack.enter_context(serve_board(board, monitoring.host, monitoring.port)))
         while True:
-            done = evaluator.pass_once(stop.is_set)
-            board.publish(evaluator, done)
+            try:
+                done = evaluator.pass_once(stop.is_set)
+            except (ConflictError, InputError) as error:  # a lock or a full disk goes away
+                if once:
+                    raise
+                done = Pass(0, 0, 0.0, (f"{error.message}; next try in a tick",))
+            else:
+                board.publish(evaluator, done)
             report(done)
             if once or stop.is_set():
                 return done

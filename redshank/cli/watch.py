@@ -87,7 +87,10 @@ def _watch(settings: Settings, *, once: bool) -> int:
             )
 
     def serving(address: str) -> None:
-        print(f"watching; metrics and status page on {address}", file=sys.stderr, flush=True)
+        spool = settings.home.path("spool")
+        waits = "" if spool.is_dir() else f"; no server has written to {spool} yet"
+        line = f"watching; metrics and status page on {address}{waits}"
+        print(line, file=sys.stderr, flush=True)
 
     with stop_on_signals() as stop:
         watch(settings, once=once, stop=stop, report=report, serving=serving)

@@ -145,5 +145,7 @@ def test_an_empty_board_has_a_page_and_metrics(tmp_path: Path) -> None:
     board = Board(SETTINGS, lambda: START)
     with serve_board(board, "127.0.0.1", 0) as address:
         assert "0 under watch" in get(f"{address}/")[1]
-        assert "redshank_monitor_domains 0.0" in get(f"{address}/metrics")[1]
+        metrics = get(f"{address}/metrics")[1]
+        assert "redshank_monitor_domains 0.0" in metrics
+        assert "last_tick" not in metrics  # nobody shall be paged during a long first pass
     assert not list(tmp_path.iterdir())

@@ -12,7 +12,7 @@ from monitoring.watch import answering_versions, stop_on_signals, watch
 from redshank.errors import ConflictError
 from redshank.registry import Canary, Registry
 from redshank.settings import Home, MonitoringSettings, ServingSettings, Settings
-from redshank.store.monitor import open_monitor
+from redshank.store.monitor import MonitorStore, TickWrite, open_monitor
 from tests.monitoring.field import START, Site, write_spool, write_test_bundle
 
 
@@ -62,6 +62,31 @@ def test_it_goes_on_until_stopped_and_frees_its_role(tmp_path: Path) -> None:
     assert addresses[0].startswith("http://127.0.0.1:")
     with open_monitor(tmp_path / "monitor.db").only_writer():
         pass
+
+
+def test_a_pass_that_fails_is_reported_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_test_bundle(tmp_path / "bundles")
+    total = write_spool(tmp_path / "spool", [Site("home")], 3)
+    commit, passes, stop = MonitorStore.commit, list[Pass](), threading.Event()
+
+    def refused_at_first(store: MonitorStore, change: TickWrite) -> None:
+        if not passes:
+            raise ConflictError("monitor.db was locked by another process for 15 s")
+        commit(store, change)
+
+    def report(done: Pass) -> None:
+        passes.append(done)
+        if done.events:
+            stop.set()
+
+    monkeypatch.setattr(MonitorStore, "commit", refused_at_first)
+    with pytest.raises(ConflictError):
+        watch(settings_of(tmp_path), once=True, stop=stop, clock=lambda: START + 10)
+    watch(settings_of(tmp_path), once=False, stop=stop, clock=lambda: START + 10, report=report)
+    assert "was locked by another process for 15 s; next try" in passes[0].problems[0]
+    assert passes[1].events == total
 
 
 def test_a_second_one_is_refused_before_it_reads_anything(tmp_path: Path) -> None:

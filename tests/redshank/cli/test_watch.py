@@ -111,7 +111,9 @@ def test_running_refusing_a_second_and_stopping_on_sigterm(
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     ) as child:
         assert child.stderr is not None
-        address = re.search(r"http://\S+", child.stderr.readline())
+        began = child.stderr.readline()
+        assert began.endswith("; no server has written to " + str(tmp_path / "spool") + " yet\n")
+        address = re.search(r"http://[^;\s]+", began)
         assert address is not None
         assert main(["watch", "--once", "--tick", "0.2", *options(tmp_path)]) == 1
         assert "another evaluator already works on" in capsys.readouterr().err
