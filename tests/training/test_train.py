@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from redshank.dataset import Item, read_manifest, write_manifest
 from redshank.errors import ConfigError, ConflictError, InputError, MissingPartError, StageError
 from redshank.nn.checkpoint import load_model
 from redshank.run import Run, read_held_out, read_history, read_run
@@ -85,6 +86,35 @@ def test_equal_seeds_give_equal_weights(make_manifest: MakeManifest, tmp_path: P
     assert without_times(read_run(first)) == without_times(read_run(second))
     other = train(manifest, dataclasses.replace(SMALL, seed=1), tmp_path)
     assert not same(first, other)
+
+
+def test_hidden_and_validation_labels_never_reach_the_weights(
+    make_manifest: MakeManifest, tmp_path: Path
+) -> None:
+    path = make_manifest(("north", "south", "field"))
+    manifest = read_manifest(path)
+    swap = {"upright": "lying", "lying": "upright", "": ""}
+
+    def other(item: Item) -> Item:
+        seen = item.label and item.split == "train"
+        label = item.label if seen else swap[item.label]
+        return dataclasses.replace(item, label=label, hidden_label=swap[item.hidden_label])
+
+    changed = path.with_name("other.jsonl")
+    write_manifest(changed, root=".", classes=manifest.classes, items=map(other, manifest.items))
+    settings = dataclasses.replace(SMALL, held_out="short", held_out_steps=4)
+    one, two = (train(which, settings, tmp_path) for which in (path, changed))
+    assert same(one, two)
+    first, second = read_held_out(one), read_held_out(two)
+    assert first is not None
+    assert second is not None
+    assert (first.logits_NC == second.logits_NC).all()
+    assert (first.label_N != second.label_N).sum() == 20  # the validation labels, no hidden ones
+    figures = [
+        {(m.domain, m.split): m.accuracy for m in read_run(run).metrics} for run in (one, two)
+    ]
+    for key, accuracy in figures[0].items():  # figures do see them
+        assert figures[1][key] == pytest.approx(1.0 - (accuracy or 0.0))
 
 
 class InterruptError(Exception):
