@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import is_normalized, normalize
 
 from redshank.dataset import Item
 from redshank.errors import InputError
@@ -47,5 +49,14 @@ def make_listing(
             f"{root} holds no image",
             hint="Expected ROOT/<domain>/<class>/<image>, or ROOT/<domain>/<image> without labels.",
         )
+    items = [_composed(item) for item in items]
     classes = tuple(sorted({item.label for item in items if item.label}))
     return Listing(root, classes, tuple(items), tuple(sorted(ignored)), tuple(sorted(empty)))
+
+
+def _composed(item: Item) -> Item:
+    """Names in Unicode's composed form: macOS writes an accent on its own, others do not."""
+    if is_normalized("NFC", item.domain + item.label):
+        return item
+    domain, label = normalize("NFC", item.domain), normalize("NFC", item.label)
+    return dataclasses.replace(item, domain=domain, label=label)

@@ -24,6 +24,14 @@ def test_classes_are_the_union_over_domains(tmp_path: Path) -> None:
     ]
 
 
+def test_accents_of_other_systems_make_no_second_class(tmp_path: Path) -> None:
+    touch(tmp_path, "me\u0301tro/he\u0301ron/1.jpg", "street/h\u00e9ron/2.jpg")
+    listing = scan_folder(tmp_path)
+    assert listing.classes == ("h\u00e9ron",)
+    assert [item.domain for item in listing.items] == ["m\u00e9tro", "street"]
+    assert all((listing.root / item.path).is_file() for item in listing.items)
+
+
 def test_images_straight_in_a_domain_are_unlabelled(tmp_path: Path) -> None:
     touch(tmp_path, "gate-7/b.png", "gate-7/a.png", "photo/cat/1.jpg")
     items = [item for item in scan_folder(tmp_path).items if item.domain == "gate-7"]
