@@ -8,25 +8,40 @@ import os
 import secrets
 from pathlib import Path
 
+from redshank.errors import IntegrityError
+
 SALT_FILE = "client.salt"
 _SALT_BYTES = 32
 
 
 def load_salt(folder: Path) -> bytes:
-    """The salt of this home, made on first use; all workers get the same one."""
+    """The salt of this home, made on first use; all workers get the same one.
+
+    Raises:
+        IntegrityError: the file is torn; an empty salt would let anybody guess clients back.
+    """
     path = folder / SALT_FILE
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         scratch = folder / f".{SALT_FILE}.{secrets.token_hex(4)}"
-        scratch.write_bytes(secrets.token_bytes(_SALT_BYTES))
-        scratch.chmod(0o600)
+        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(_SALT_BYTES))
+            file.flush()
+            os.fsync(handle)
         try:
             os.link(scratch, path)  # the first worker wins, nobody overwrites
         except FileExistsError:
             pass
         finally:
             scratch.unlink()
-    return path.read_bytes()
+    salt = path.read_bytes()
+    if len(salt) != _SALT_BYTES:
+        raise IntegrityError(
+            f"{path} has {len(salt)} bytes, expected {_SALT_BYTES}",
+            hint="Delete it: the next start makes a new one, and clients count as new ones.",
+        )
+    return salt
 
 
 def client_hash(salt: bytes, client: str) -> str:

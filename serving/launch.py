@@ -20,6 +20,7 @@ from redshank.settings import ServingSettings, Settings
 
 from .access import load_access
 from .edge import BODY_S
+from .identity import SALT_FILE, load_salt
 from .lifecycle import SETTINGS_FILE, SUPERVISOR
 
 SERVICE = "serving.service:RedshankService"
@@ -43,11 +44,13 @@ def check(settings: Settings) -> None:
     Raises:
         ConfigError: tokens, numbers or address are wrong.
         InputError: the model has no release.
-        IntegrityError: its live bundle is damaged.
+        IntegrityError: its live bundle or the client salt is damaged.
         ConflictError: the port is taken.
     """
     serving, home = settings.serving, settings.home
     load_access(serving.tokens_file, serving.host)
+    if home.path(SALT_FILE).exists():
+        load_salt(home.path("."))
     _check_numbers(serving)
     _check_port(_address(serving), serving.port)
     registry = Registry(home.path("models"), home.path("bundles"))

@@ -59,6 +59,11 @@ def test_what_cannot_work_is_said_before_the_start(home: Any) -> None:
         prepare(home.with_serving(port=port, host="::zz", tokens_file=_tokens(home)), {})
     with pytest.raises(ConflictError, match="cannot listen"):
         prepare(home.with_serving(port=70_000), {})
+    salt = home.settings.home.path("client.salt")
+    salt.touch()
+    with pytest.raises(IntegrityError, match=r"client\.salt"):
+        prepare(home.with_serving(port=port), {})
+    salt.unlink()
     (home.registry.bundle_path(home.one) / MODEL_FILE).write_bytes(b"changed")
     with pytest.raises(IntegrityError, match="sha256"):
         prepare(home.with_serving(port=port), {})

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from redshank.errors import IntegrityError
 from serving.identity import EventIds, client_hash, load_salt, unit_interval
 from serving.limits import DomainLabels, checked_domain, checked_label, request_id_of
 from serving.refusal import Refusal, refusal_for_status
@@ -38,6 +39,13 @@ def test_one_salt_a_home(tmp_path: Path) -> None:
     assert load_salt(tmp_path / "other") != salt
     assert client_hash(salt, "a") == client_hash(salt, "a") != client_hash(salt, "b")
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["client.salt"]
+    assert (tmp_path / "client.salt").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_torn_salt_is_no_salt(tmp_path: Path) -> None:
+    (tmp_path / "client.salt").touch()
+    with pytest.raises(IntegrityError, match="0 bytes, expected 32"):
+        load_salt(tmp_path)
 
 
 def test_event_ids_sort_by_time() -> None:
