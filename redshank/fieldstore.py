@@ -62,6 +62,10 @@ class FieldImage:
     path: Path = Path()
 
 
+_Record = tuple[int, FieldImage]
+"""Change time of the record's file in nanoseconds, and what it says."""
+
+
 class FieldStore:
     """Adds, lists and deletes field images under `root`.
 
@@ -84,6 +88,7 @@ class FieldStore:
         self._per_domain, self._max_bytes = per_domain, max_bytes
         self._scenes = scenes or SceneRule()
         self._listings: dict[str, tuple[int, dict[str, str]]] = {}
+        self._records: dict[str, dict[str, _Record]] = {}
         self._bytes, self._adds = 0, 0
 
     def add(  # noqa: PLR0913  # one event's worth of facts, all by name
@@ -140,15 +145,24 @@ class FieldStore:
     def images(self, domain: str, *, since_s: float | None = None) -> tuple[FieldImage, ...]:
         """The kept images of a domain in order of time, deleted ones left out.
 
+        A record that this store has read is not parsed again: a healing that waits for images asks
+        every few seconds.
+
         Args:
             domain: the site.
             since_s: only images received at or after this time, in seconds since the epoch.
         """
-        found = [self._read(path) for path in self._folder(domain).glob("*.json")]
+        before, deleted = self._records.get(domain, {}), self.deleted()
+        found: dict[str, _Record] = {}
+        for path in self._folder(domain).glob("*.json"):
+            record = self._read(path, before.get(path.name))
+            if record is not None:
+                found[path.name] = record
+        self._records[domain] = found
         fitting = [
             image
-            for image in found
-            if image is not None and (since_s is None or image.received_at >= since_s)
+            for _, image in found.values()
+            if image.sha256 not in deleted and (since_s is None or image.received_at >= since_s)
         ]
         return tuple(sorted(fitting, key=lambda image: (image.received_at, image.sha256)))
 
@@ -204,19 +218,19 @@ class FieldStore:
             (folder / f"{image.sha256}.json").unlink(missing_ok=True)
             raise
 
-    def _read(self, path: Path) -> FieldImage | None:
-        """One image, or None when it is half-written, deleted or going away right now."""
+    def _read(self, path: Path, before: _Record | None) -> _Record | None:
+        """One record, or None when its image is half-written or going away right now."""
         try:
-            values = read_json(path)
-            check_schema(values, current=SCHEMA, source=str(path))
-            image = from_dict(FieldImage, values, source=str(path))
-            if (path.parent / image.file).stat().st_size != image.size_bytes:
-                return None
+            changed_ns = path.stat().st_mtime_ns
+            if before is None or before[0] != changed_ns:
+                values = read_json(path)
+                check_schema(values, current=SCHEMA, source=str(path))
+                image = from_dict(FieldImage, values, source=str(path))
+                before = changed_ns, dataclasses.replace(image, path=path.parent / image.file)
+            whole = before[1].path.stat().st_size == before[1].size_bytes
         except (InputError, OSError):
             return None
-        if (self._deleted / image.sha256).exists():
-            return None
-        return dataclasses.replace(image, path=path.parent / image.file)
+        return before if whole else None
 
     def _remove(self, domain: str, sha256: str) -> None:
         folder = self._folder(domain)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import multiprocessing
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from redshank.errors import InputError
 from redshank.fieldstore import FieldStore
+from redshank.files import read_json
 
 
 def png(seed: int) -> bytes:
@@ -137,6 +139,37 @@ def test_a_torn_file_is_left_out(tmp_path: Path) -> None:
     image = store.images("gate-1")[0]
     image.path.write_bytes(b"")
     assert len(store.images("gate-1")) == 1
+
+
+def test_a_record_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, read = FieldStore(tmp_path), []
+
+    def counted(path: Path) -> object:
+        read.append(path)
+        return read_json(path)
+
+    monkeypatch.setattr("redshank.fieldstore.read_json", counted)
+    for seed in range(5):
+        add(store, seed)
+    assert len(store.images("gate-1")) == 5
+    assert len(store.images("gate-1", since_s=1020.0)) == 3
+    assert len(read) == 5
+    add(store, 7)
+    victim = store.images("gate-1")[0].sha256
+    FieldStore(tmp_path).delete(victim)  # another process
+    assert victim not in {image.sha256 for image in store.images("gate-1")}
+    assert len(store.images("gate-1")) == 5
+    assert len(read) == 6
+
+
+def test_a_record_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
+    store = FieldStore(tmp_path)
+    add(store, 1, at=1000.0)
+    (image,) = store.images("gate-1")
+    record = image.path.with_suffix(".json")
+    record.write_text(record.read_text().replace("1000.0", "2000.0"))
+    os.utime(record, ns=(1, 1))
+    assert store.images("gate-1")[0].received_at == 2000.0
 
 
 def _fill(root: Path, first: int) -> None:
