@@ -129,5 +129,8 @@ def _control(
         return (), (), ()
     try:
         return store.triggers(), store.healings(), store.audit()
+    except RedshankError as error:
+        notes.append(f"control: {error.message}")
+        return (), (), ()
     finally:
         store.close()

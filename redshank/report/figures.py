@@ -1,12 +1,15 @@
 """Figures as inline SVG or PNG, drawn by matplotlib without a display.
 
-Each function returns a complete `<svg>` or `<img>` element.
+Each function returns a complete `<svg>` or `<img>` element that says in words what it shows, for
+people who hear the page.
 """
 
 from __future__ import annotations
 
 import base64
+import html
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,7 +33,7 @@ STYLE: dict[Any, Any] = {
     "grid.alpha": 0.25,
     "legend.frameon": False,
     "svg.fonttype": "none",
-    "svg.hashsalt": "redshank",
+    "text.parse_math": False,  # names of domains may hold dollars
 }
 COLOURS = mpl.colormaps["tab10"]
 ALARM_COLOUR = "#b3261e"
@@ -60,7 +63,8 @@ def training_curves(story: RunStory) -> str:
             labels.plot(*zip(*known, strict=True), label="correct among the used")
         labels.set(title="pseudo-labels (share)", xlabel="step", ylim=(0, 1.02))
         labels.legend(loc="center right")
-        return _svg(figure)
+        name = story.folder.name
+        return _svg(figure, f"Losses and pseudo-labels over the training steps of {name}")
 
 
 def accuracy_bars(runs: Sequence[RunStory]) -> str:
@@ -72,7 +76,7 @@ def accuracy_bars(runs: Sequence[RunStory]) -> str:
         axes = figure.subplots()
         _grouped_bars(axes, domains, table)
         axes.set(ylabel="accuracy", ylim=(0, 1.05))
-        return _svg(figure)
+        return _svg(figure, f"Accuracy of each run on {', '.join(domains)}")
 
 
 def held_accuracy(metrics: Sequence[DomainMetrics]) -> dict[str, float]:
@@ -93,7 +97,8 @@ def before_after(values: Mapping[str, float]) -> str:
         bars = axes.bar(list(values), list(values.values()), color=["#8a8a8a", "#2e7d32"])
         axes.bar_label(bars, fmt="{:.1%}")
         axes.set(ylabel="accuracy", ylim=(0, 1.1))
-        return _svg(figure)
+        shown = ", ".join(f"{name} {value:.1%}" for name, value in values.items())
+        return _svg(figure, f"Accuracy {shown}")
 
 
 def drift_evidence(domain: str, windows: Sequence[Window], alarms: Sequence[Alarm]) -> str:
@@ -117,10 +122,10 @@ def drift_evidence(domain: str, windows: Sequence[Window], alarms: Sequence[Alar
         confidence.legend(loc="lower left", fontsize=7)
         evidence.set(title="log10 evidence that it got worse", xlabel="images")
         evidence.legend(loc="upper left", fontsize=7)
-        return _svg(figure)
+        return _svg(figure, f"Mean confidence and evidence of a change in {domain}, over images")
 
 
-def scatter(points_N2: Floats, groups: Sequence[str], title: str) -> str:
+def scatter(points_N2: Floats, groups: Sequence[str], title: str, *, of: str) -> str:
     """Points in a plane, coloured by group, as a PNG (too many points for SVG)."""
     names = sorted(set(groups))
     label_N = np.array(groups)
@@ -134,7 +139,7 @@ def scatter(points_N2: Floats, groups: Sequence[str], title: str) -> str:
         axes.set(title=title, xticks=[], yticks=[])
         axes.grid(visible=False)
         axes.legend(markerscale=2, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        return _png(figure, title)
+        return _png(figure, f"Embeddings of {of} in the plane, {title}: {', '.join(names)}")
 
 
 def _grouped_bars(
@@ -179,15 +184,18 @@ def _mark_alarm(
         axes.axvline(float(images[place]), color=ALARM_COLOUR, linewidth=1, label=alarm.kind)
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure, label: str) -> str:
+    """The figure's element; no two figures of a page share an id, as long as labels differ."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with mpl.rc_context({"svg.hashsalt": label}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    text = re.sub(r' id="[A-Za-z0-9.]+_[0-9]+"', "", text[text.index("<svg") :])  # used by nothing
+    return text.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1)
 
 
-def _png(figure: Figure, title: str) -> str:
+def _png(figure: Figure, label: str) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{title}" src="data:image/png;base64,{data}">'
+    return f'<img alt="{html.escape(label)}" src="data:image/png;base64,{data}">'

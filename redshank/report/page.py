@@ -8,10 +8,12 @@ from pathlib import Path
 
 import jinja2
 
+from redshank.errors import RedshankError
 from redshank.files import Clock, rfc3339, write_atomic
 from redshank.report import figures
 from redshank.report.collect import RunStory, Story
 from redshank.report.latent import Latent, latent_space
+from redshank.report.wording import summary_rows, words
 
 TEMPLATE = "report.html.j2"
 
@@ -52,14 +54,18 @@ def write_report(story: Story, out: Path, *, latent_images: int, clock: Clock) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["words"] = words
+    notes = list(story.notes)
     html = environment.get_template(TEMPLATE).render(
         story=story,
         made_at=rfc3339(clock()),
         curves=[(run.folder.name, figures.training_curves(run)) for run in _with_history(story)],
         accuracy=figures.accuracy_bars(story.runs) if _any_accuracy(story.runs) else "",
-        latents=_latent_panels(story, latent_images) if latent_images else [],
+        latents=_latent_panels(story, latent_images, notes) if latent_images else [],
         domains=_domain_panels(story),
         healing_figure=_before_after(story),
+        summary_rows=summary_rows(story.summary),
+        notes=notes,
     )
     write_atomic(out, html.encode())
 
@@ -89,13 +95,18 @@ def _domain_panels(story: Story) -> list[DomainPanel]:
     return panels
 
 
-def _latent_panels(story: Story, per_domain: int) -> list[LatentPanel]:
-    """The first and the last bundle that was live: before and after."""
+def _latent_panels(story: Story, per_domain: int, notes: list[str]) -> list[LatentPanel]:
+    """The first and the last bundle that was live; one that is gone becomes a note."""
     bundles = list(dict.fromkeys(release.live for release in story.releases))
     manifests = _manifests(story)
     panels = []
     for bundle in dict.fromkeys([*bundles[:1], *bundles[-1:]]):
-        latent = latent_space(story.home / "bundles" / bundle, manifests, per_domain=per_domain)
+        folder = story.home / "bundles" / bundle
+        try:
+            latent = latent_space(folder, manifests, per_domain=per_domain)
+        except RedshankError as error:
+            notes.append(f"latent space of {bundle}: {error.message}")
+            continue
         if latent is not None:
             panels.append(_latent_panel(bundle, latent))
     return panels
@@ -110,8 +121,8 @@ def _manifests(story: Story) -> list[Path]:
 def _latent_panel(bundle: str, latent: Latent) -> LatentPanel:
     return LatentPanel(
         bundle,
-        figures.scatter(latent.points_N2, latent.classes, "by class"),
-        figures.scatter(latent.points_N2, latent.domains, "by domain"),
+        figures.scatter(latent.points_N2, latent.classes, "by class", of=bundle),
+        figures.scatter(latent.points_N2, latent.domains, "by domain", of=bundle),
     )
 
 

@@ -10,7 +10,7 @@ from redshank.cli import main
 from redshank.records import from_dict
 from redshank.registry import Release
 from redshank.report.collect import collect
-from redshank.report.figures import held_accuracy, scatter
+from redshank.report.figures import before_after, held_accuracy, scatter
 from redshank.report.page import write_report
 from redshank.run import DomainMetrics, HistoryRow, Run
 from redshank.settings import Home
@@ -129,9 +129,15 @@ def test_the_page_tells_the_whole_story_in_one_file(home: Home, tmp_path: Path) 
     assert "fell from 0.98 to 0.52 &lt;of course&gt;" in html
     assert '<td class="number">61</td>' in html
     assert "too few images" in html
-    assert "failed_requests" in html
+    assert '<tr><th scope="row">requests that failed</th><td>0</td></tr>' in html
     assert html.count("<svg") == 4  # curves, accuracy, evidence, before and after
     assert not re.search(r'(src|href)="(?!data:|#)', html)
+    ids = re.findall(r'\sid="([^"]+)"', html)
+    assert len(ids) == len(set(ids)) > 0
+    used = re.findall(r'(?:url\(#|href="#)([^")]+)', html)
+    assert set(used) <= set(ids)
+    assert html.count('role="img" aria-label="') == 4
+    assert 'aria-label="Accuracy before 81.0%, after 95.0%"' in html
 
 
 def test_another_models_monitoring_stays_out(home: Home) -> None:
@@ -168,8 +174,26 @@ def test_same_figures_twice(home: Home, tmp_path: Path) -> None:
 
 def test_scatter_is_a_png_with_its_title() -> None:
     points = np.random.default_rng(0).normal(size=(30, 2))
-    image = scatter(points, ["a", "b", "c"] * 10, "by class")
-    assert image.startswith('<img alt="by class" src="data:image/png;base64,iVBOR')
+    image = scatter(points, ["a", "b", "<c>"] * 10, "by class", of="b-1")
+    alt = "Embeddings of b-1 in the plane, by class: &lt;c&gt;, a, b"
+    assert image.startswith(f'<img alt="{alt}" src="data:image/png;base64,iVBOR')
+
+
+def test_a_bundle_that_is_gone_becomes_a_note(home: Home, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    write_report(collect(home, model="default"), out, latent_images=10, clock=lambda: 0.0)
+    assert f"latent space of {BUNDLE}: " in out.read_text()
+
+
+def test_a_damaged_control_database_becomes_a_note(home: Home) -> None:
+    home.path("control.db").write_bytes(b"no database" * 100)
+    story = collect(home, model="default")
+    assert (story.triggers, len(story.runs)) == ((), 1)
+    assert story.notes[0].startswith("control: ")
+
+
+def test_names_of_domains_are_no_formulas() -> None:
+    assert r"$\nothing$" in before_after({r"$\nothing$": 0.5, "after": 0.6})
 
 
 def test_accuracy_is_the_test_split_s_where_there_is_one() -> None:
