@@ -7,6 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from redshank.infer import calibrated
 from redshank.run import Temperature
 
 Floats = npt.NDArray[np.floating]
@@ -73,18 +74,11 @@ def _justified_sharpening(logits_NC: Floats) -> float:
     low, high = 1.0, 1.0 / LOWEST
     while high - low > 1e-4 * low:
         middle = (low + high) / 2.0
-        if softmax(logits_NC, 1.0 / middle).max(axis=1).mean() > allowed:
+        if calibrated(logits_NC, 1.0 / middle).max(axis=1).mean() > allowed:
             high = middle
         else:
             low = middle
     return 1.0 / low
-
-
-def softmax(logits_NC: Floats, temperature: float) -> npt.NDArray[np.float64]:
-    """Class probabilities [N, C]."""
-    scaled_NC = logits_NC.astype(np.float64) / temperature
-    exp_NC = np.exp(scaled_NC - scaled_NC.max(axis=1, keepdims=True))
-    return np.asarray(exp_NC / exp_NC.sum(axis=1, keepdims=True))
 
 
 def expected_calibration_error(confidence_N: Floats, correct_N: npt.NDArray[np.bool_]) -> float:

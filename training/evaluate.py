@@ -9,11 +9,12 @@ import numpy.typing as npt
 import torch
 
 from redshank.dataset import Split
+from redshank.infer import calibrated
 from redshank.nn.backbones import Backbone
 from redshank.run import DomainMetrics
 
 from .augment import to_float
-from .calibrate import expected_calibration_error, softmax
+from .calibrate import expected_calibration_error
 from .data import Indices, TrainingData
 
 EVALUATION_BATCH = 256
@@ -88,7 +89,7 @@ def _quality(
     known = label_N >= 0
     if not known.any():
         return None, None
-    probability_NC = softmax(logits_NC[known], temperature)
+    probability_NC = calibrated(logits_NC[known], temperature)
     correct_N = probability_NC.argmax(axis=1) == label_N[known]
     error = expected_calibration_error(probability_NC.max(axis=1), correct_N)
     return float(correct_N.mean()), error
@@ -98,7 +99,7 @@ def _pseudo_labels(
     logits_NC: npt.NDArray[np.float32], label_N: npt.NDArray[np.int64], threshold: float
 ) -> tuple[float | None, float]:
     """Precision among used pseudo-labels of known class, and the share that is used."""
-    probability_NC = softmax(logits_NC, 1.0)
+    probability_NC = calibrated(logits_NC, 1.0)
     used_N = probability_NC.max(axis=1) >= threshold
     judged_N = used_N & (label_N >= 0)
     right_N = probability_NC.argmax(axis=1) == label_N

@@ -3,14 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.calibrate import expected_calibration_error, fit_temperature, mean_nll, softmax
+from redshank.infer import calibrated
+from training.calibrate import expected_calibration_error, fit_temperature, mean_nll
 
 
 def drawn(temperature: float, n: int = 4000) -> tuple[np.ndarray, np.ndarray]:
     """Logits whose true temperature is known: labels follow softmax(logits / temperature)."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 3, (n, 5)).astype(np.float32)
-    probability = softmax(logits, temperature)
+    probability = calibrated(logits, temperature)
     labels = (probability.cumsum(1) > rng.random((n, 1))).argmax(1)
     return logits, labels.astype(np.int64)
 
@@ -33,7 +34,7 @@ def test_all_right_sharpens_no_further_than_so_many_images_allow(n: int, margin:
     logits, labels = rng.uniform(0, 1, (n, 4)).astype(np.float32), rng.integers(0, 4, n)
     logits[np.arange(n), labels] += margin
     fitted = fit_temperature(logits, labels, fitted_on="validation")
-    confidence = softmax(logits, fitted.value).max(axis=1)
+    confidence = calibrated(logits, fitted.value).max(axis=1)
     assert confidence.mean() == pytest.approx((n + 1) / (n + 2), abs=1e-4)
     assert confidence.std() > 1e-4  # there is something left to tell images by
     assert (fitted.n, fitted.fitted_on) == (n, "validation")
