@@ -35,6 +35,7 @@ from .alarms import close, judge
 from .counts import by_stream, count_tick
 from .drain import Calendar, open_readers, take_tick
 from .fleet import Fleet
+from .retention import tidy_up
 from .stream import Plan
 from .triggers import trigger_of
 from .verdict import answering_rows, decide
@@ -52,6 +53,8 @@ class Surroundings:
     """Stores a trigger in the control database; None: write none."""
     grace_s: float = 2.0
     """How long after its end a tick stays open for events that are still on their way."""
+    named: Callable[[str], frozenset[str] | None] = lambda _: None
+    """Model -> bundle ids that its release names in any role; None when nothing is known."""
     requests: Requests = lambda _: ()
     """What operators accepted as normal, by number of the last one that was applied."""
 
@@ -115,6 +118,7 @@ class Evaluator:
             else:
                 break
         self._close_replaced()
+        tidy_up(self.store, self._fleet, keep_ticks=self.plan.keep_ticks, named=self.around.named)
         waits += tuple(reader.problem for reader in readers if reader.problem)
         return Pass(ticks, events, time.perf_counter() - started, waits + self._deliver())
 
@@ -196,29 +200,28 @@ class Evaluator:
 
     def _requests(self) -> tuple[deque[Request], tuple[str, ...]]:
         """What operators accepted since the last one that was applied, or why nobody knows."""
-        applied = max((acceptance.seq for acceptance in self.store.acceptances()), default=0)
         try:
-            return deque(self.around.requests(applied)), ()
+            return deque(self.around.requests(self.store.accepted_seq())), ()
         except RedshankError as error:
             return deque(), (f"what operators accepted cannot be read: {error.message}",)
 
     def _accept(self, request: Request) -> None:
         """Learn a stream anew, and close its alarms."""
         tick, key = self._fleet.last_tick, request.key
-        acceptance = Acceptance(request.seq, key, tick, request.at_s, request.actor, request.reason)
-        closed, rows = [], []
-        self._is_torn = True
+        change = TickWrite(tick=tick, accepted_seq=request.seq)
         if key in self._fleet.rows:  # else it was forgotten in the meantime
+            self._is_torn = True
             words = f"accepted as normal by {request.actor}: {request.reason}"
             closed = [close(a, at_s=request.at_s, reason=words) for a in self._fleet.alarms(key)]
             self._fleet.stream(key).accept()
             self._fleet.note(closed)
-            rows = [self._row(key, ())]
-        self._commit(
-            TickWrite(
-                tick=tick, streams=tuple(rows), alarms=tuple(closed), acceptances=(acceptance,)
+            change = dataclasses.replace(
+                change,
+                streams=(self._row(key, ()),),
+                alarms=tuple(closed),
+                acceptances=(Acceptance(tick=tick, **vars(request)),),
             )
-        )
+        self._commit(change)
 
     def _history(self, key: StreamKey, window: Window) -> Callable[[int], tuple[Window, ...]]:
         def since(tick: int) -> tuple[Window, ...]:

@@ -72,6 +72,14 @@ class Fleet:
             self._domains.add(label)
         return label
 
+    def forget(self, keys: Iterable[StreamKey]) -> None:
+        """Drop streams; labels that no other stream has make room for new domains."""
+        for key in keys:
+            self.rows.pop(key, None)
+            self._streams.pop(key, None)
+            self._alarms.pop(key, None)
+        self._domains = {key.domain for key in self._streams}
+
     def _baseline(self, version: str) -> Baseline:
         if version not in self._baselines:
             self._baselines[version] = read_baseline(self._bundles / version)

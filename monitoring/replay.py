@@ -7,6 +7,7 @@ from collections import deque
 from pathlib import Path
 
 from redshank.store.monitor import MonitorStore
+from redshank.store.monitor_retention import checkpoints
 from redshank.store.monitor_rows import StreamKey, Window
 
 from .baseline import read_baseline
@@ -18,17 +19,30 @@ REBUILT = ("burn_in", "recent", "totals", "absolute", "relative", "last_tick")
 
 
 def rebuild(store: MonitorStore, bundles: Path, plan: Plan) -> dict[StreamKey, Stream]:
-    """Every stream, from its windows and what operators accepted."""
+    """Every stream, from its windows and what operators accepted.
+
+    Where old windows were deleted, from the checkpoint that was kept in their place.
+    """
     streams: dict[StreamKey, Stream] = {}
+    bases = checkpoints(store.engine)
     accepted: dict[StreamKey, deque[int]] = {}
     for acceptance in store.acceptances():
         accepted.setdefault(acceptance.key, deque()).append(acceptance.tick)
+
+    def begin(key: StreamKey, first_tick: float) -> None:
+        streams[key] = Stream(key, read_baseline(bundles / key.version), plan)
+        base = bases.get(key)
+        if base is not None and base.tick < first_tick:  # else no window was deleted
+            streams[key].remember(base.memory)
+            accepted[key] = deque(tick for tick in accepted.get(key, ()) if tick >= base.tick)
+
     for window in store.windows():
-        key = window.key
-        if key not in streams:
-            streams[key] = Stream(key, read_baseline(bundles / key.version), plan)
-        _accept(streams[key], accepted, before_tick=window.tick)
-        streams[key].advance(_counts_of(window))
+        if window.key not in streams:
+            begin(window.key, window.tick)
+        _accept(streams[window.key], accepted, before_tick=window.tick)
+        streams[window.key].advance(_counts_of(window))
+    for key in bases.keys() - streams.keys():
+        begin(key, math.inf)
     for stream in streams.values():
         _accept(stream, accepted, before_tick=math.inf)
     return streams

@@ -44,6 +44,8 @@ class Plan:
     scene_gap_s: float
     scene_distance: int
     max_domains: int = 1000
+    keep_ticks: int = 0
+    """How long windows are kept, in ticks; 0: for ever."""
 
 
 @dataclass

@@ -89,6 +89,7 @@ def plan_of(settings: Settings) -> Plan:
         scene_gap_s=monitoring.scene_gap_s,
         scene_distance=monitoring.scene_distance,
         max_domains=monitoring.max_domains,
+        keep_ticks=math.ceil(monitoring.window_days * 86_400 / monitoring.tick_s),
     )
 
 
@@ -102,6 +103,7 @@ def surroundings_of(settings: Settings) -> Surroundings:
         bundles=home.path("bundles"),
         answering=lambda model: answering_versions(registry, model),
         send=control.add_trigger if settings.monitoring.trigger else None,
+        named=lambda model: named_versions(registry, model),
         requests=requests_of(control),
         grace_s=2 * settings.serving.flush_s,
     )
@@ -115,6 +117,17 @@ def answering_versions(registry: Registry, model: str) -> frozenset[str] | None:
         return None
     canary = {release.canary.bundle} if release.canary else set()
     return frozenset({release.live} | canary)
+
+
+def named_versions(registry: Registry, model: str) -> frozenset[str] | None:
+    """Bundles that a model's release names in any role; None when it was never released here."""
+    try:
+        release = registry.read(model)
+    except InputError:
+        return None
+    canary = release.canary.bundle if release.canary else None
+    names = (release.live, release.previous, release.shadow, canary)
+    return frozenset(name for name in names if name is not None)
 
 
 @contextmanager

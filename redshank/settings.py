@@ -181,7 +181,10 @@ class MonitoringSettings:
     silent_after_s: float = 86_400.0
     """A domain without events for so long is silent."""
     max_domains: int = 1000
-    """Domains with series of their own in metrics."""
+    """Domains under watch, with series of their own in metrics; the rest count as `other`."""
+    window_days: float = 60.0
+    """How long the counts of each tick are kept, at least; 0: for ever. A version that no release
+    names is forgotten after as long without events."""
     host: str = "127.0.0.1"
     port: int = 9464
     """Metrics and status page; 0: any free port."""

@@ -61,6 +61,8 @@ class TickWrite:
     alarms: tuple[Alarm, ...] = ()
     """New ones and changed ones."""
     acceptances: tuple[Acceptance, ...] = ()
+    accepted_seq: int | None = None
+    """Number of the operator's request that was dealt with."""
 
 
 def open_monitor(database: str | Path, *, create: bool = True) -> MonitorStore:
@@ -118,7 +120,9 @@ class MonitorStore:
             _replace(connection, ALARMS, [alarm_values(a) for a in change.alarms])
             rows = [{"spool": n, "seq": c.seq, "tick": c.tick} for n, c in change.cursors.items()]
             _replace(connection, CURSORS, rows)
-            _replace(connection, META, [{"name": "last_tick", "value": str(change.tick)}])
+            values = {"last_tick": change.tick, "accepted_seq": change.accepted_seq}
+            known = [{"name": n, "value": str(v)} for n, v in values.items() if v is not None]
+            _replace(connection, META, known)
 
     def forget_spools(self, names: Iterable[str]) -> None:
         """Drop the cursors of files that are gone."""
@@ -134,6 +138,10 @@ class MonitorStore:
     def last_tick(self) -> int:
         """The newest tick that was evaluated, -1 before the first."""
         return int(self.meta("last_tick") or -1)
+
+    def accepted_seq(self) -> int:
+        """Number of the newest request of an operator that was dealt with, 0 before the first."""
+        return int(self.meta("accepted_seq") or 0)
 
     def set_meta(self, name: str, value: str) -> None:
         """Write one named value."""

@@ -105,6 +105,13 @@ ACCEPTANCES = sa.Table(
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
 )
+CHECKPOINTS = sa.Table(
+    "monitor_checkpoints",
+    METADATA,
+    *_key_columns(),
+    sa.Column("tick", sa.BigInteger, primary_key=True),
+    sa.Column("memory", sa.Text, nullable=False),
+)
 
 
 def pack(array: FloatArray) -> bytes:
