@@ -197,7 +197,7 @@ def _healings(home: Path, control: ControlStore, monitor: MonitorStore) -> Itera
     open_ones = [h for h in healings if h.state not in ENDS and h.state != "proposed"]
     yield Finding("healings that came to no end", str(len(open_ones)), not open_ones)
     resumed = sum(row.action == "resumed" for row in control.audit())
-    yield Finding("healings taken up by another loop", str(resumed))
+    yield Finding("deaths of loop or stage in a healing, each gone on from", str(resumed))
     runs = [read_run(folder, verify=False) for folder in visible(home / "runs")]
     bundles = [read_bundle(folder, verify=False) for folder in visible(home / "bundles")]
     again = twice(run.data_sha256 for run in runs)
