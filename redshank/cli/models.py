@@ -50,7 +50,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     if options.action == "list":
         return _list(registry, as_json=options.json)
     if options.action == "show":
-        return _show(registry, options.model, as_json=options.json)
+        return _show(registry, options.model, settings, as_json=options.json)
     release = _change(registry, options)
     print(f"{release.model}: revision {release.revision}, live {release.live}")
     return 0
@@ -95,16 +95,23 @@ def _list(registry: Registry, *, as_json: bool) -> int:
     return 0
 
 
-def _show(registry: Registry, model: str, *, as_json: bool) -> int:
+def _show(registry: Registry, model: str, settings: Settings, *, as_json: bool) -> int:
     from redshank.bundle import read_bundle
+    from redshank.deletions import deleted_images_of
+    from redshank.fieldstore import FieldStore
 
     release, history = registry.read(model), registry.history(model)
     bundle = read_bundle(registry.bundle_path(release.live), verify=False)
+    deleted = deleted_images_of(
+        settings.home.path("runs") / bundle.provenance.run_id,
+        FieldStore(settings.home.path("field")).deleted(),
+    )
     if as_json:
         values = {
             "release": as_dict(release),
             "bundle": as_dict(bundle),
             "history": [as_dict(revision) for revision in history],
+            "trained_on_deleted_images": list(deleted),
         }
         print_json(values)
         return 0
@@ -113,6 +120,8 @@ def _show(registry: Registry, model: str, *, as_json: bool) -> int:
     print(f"  domains      {', '.join(bundle.source_domains)} (source)")
     print(f"  temperature  {bundle.temperature:.3f}, fitted on {bundle.temperature_fitted_on}")
     print(f"  from         run {bundle.provenance.run_id}")
+    if deleted:
+        print(f"  privacy      trained on {len(deleted)} images that were deleted since")
     for row in reversed(history):
         print(f"  r{row.revision}  {row.updated_at}  {row.live}  {row.actor}  {row.reason}")
     return 0

@@ -51,9 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         decision.add_argument("--reason", default="", help="for the audit trail")
     audit = actions.add_parser("audit", help="the audit trail")
     audit.add_argument("--verify", action="store_true", help="check its hash chain")
+    forgetting = actions.add_parser("forget", help="delete field images for ever")
+    forgetting.add_argument("sha256", nargs="+", help="digest of the original bytes")
+    forgetting.add_argument("--reason", default="", help="for the audit trail")
     for reading in (listing, audit):
         reading.add_argument("--json", action="store_true", help="print JSON")
-    for writing in (trigger, approve, reject):
+    for writing in (trigger, approve, reject, forgetting):
         writing.add_argument("--actor", default=None, help="who decides (default: you)")
 
 
@@ -78,6 +81,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
                 return _reject(store, options)
             case "audit":
                 return _audit(store, options)
+            case "forget":
+                return _forget(_workplace(options, settings, store), options)
             case other:
                 raise UsageError(f"retrain {other} is no action")
     finally:
@@ -198,6 +203,26 @@ def _audit(store: ControlStore, options: argparse.Namespace) -> int:
             print(f"{row.seq:>5}  {row.at}  {row.actor}  {row.action}  {row.subject}  {details}")
     if options.verify:
         _say(f"the chain of {length} rows is whole")
+    return 0
+
+
+def _forget(place: Workplace, options: argparse.Namespace) -> int:
+    from retraining.forget import forget
+
+    actor = options.actor or user_name()
+    rows = forget(place, options.sha256, actor=actor, reason=options.reason)
+    for row in rows:
+        bundles = ", ".join(row.bundles) or "none"
+        print(
+            f"{row.sha256}  deleted at {row.sites} sites and in {len(row.snapshots)} snapshots; "
+            f"models trained on it: {bundles}"
+        )
+    busy = sorted({healing_id for row in rows for healing_id in row.kept_by})
+    if busy:
+        raise ConflictError(
+            f"healing {', '.join(busy)} is under way and still has its copy",
+            hint="Forget the image again when it has ended. See: redshank retrain list",
+        )
     return 0
 
 
