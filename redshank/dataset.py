@@ -1,7 +1,7 @@
 """The dataset manifest: one JSON line a image, behind a header line.
 
 `manifest.jsonl` starts with a `Header` and goes on with `Item`s. `path` is relative to `root`,
-which is relative to the folder of the manifest (or a URI). Manifests are immutable: a split, a
+which is relative to the folder of the manifest. Manifests are immutable: a split, a
 snapshot of field images or another labelling is a new file.
 
 Roles follow from the items alone: a *source* domain has labelled items in `train`, a *target*
@@ -30,7 +30,7 @@ class Header:
 
     schema: int
     root: str
-    """Where `path` starts: relative to the manifest's folder, absolute, or a URI."""
+    """Where `path` starts: relative to the manifest's folder, or absolute."""
     classes: tuple[str, ...]
     """Class names in index order."""
 
