@@ -6,7 +6,6 @@ stored windows rebuilds the same state bit by bit.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -55,14 +54,32 @@ class Detection:
     reference: Literal["absolute", "relative"]
     detector: EDetector
     threshold: float
+    _shown: Evidence | None = None
+    """Evidence as of the last tick; it is asked for many times."""
 
     def evidence(self) -> Evidence:
         """Evidence and threshold in log10; evidence below 1 is shown as 1."""
-        return Evidence(
-            total=_log10(self.detector.evidence),
-            confidence=_log10(self.detector.evidence_of("confidence")),
-            threshold=math.log10(self.threshold),
-        )
+        if self._shown is None:
+            self._shown = Evidence(
+                total=_log10(self.detector.evidence),
+                confidence=_log10(self.detector.evidence_of("confidence")),
+                threshold=math.log10(self.threshold),
+            )
+        return self._shown
+
+    def update(self, counts: TickCounts) -> None:
+        """Take one tick."""
+        self.detector.update(counts.counts, counts.tick)
+        self._shown = None
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from an earlier state, unless it is of another null: then it begins anew.
+
+        Other margins may keep other scores.
+        """
+        if self.detector.fits(state):
+            self.detector.restore(state)
+            self._shown = None
 
 
 @dataclass
@@ -155,7 +172,7 @@ class Stream:
     def advance(self, counts: TickCounts) -> ReferenceRow | None:
         """Take one tick; returns the burn-in in the tick that completes it."""
         for detection in self.detections:
-            detection.detector.update(counts.counts, counts.tick)
+            detection.update(counts)
         self.recent = self.recent.plus(counts, keep=FADE)
         self.totals.add(counts)
         self.open_scenes = counts.open_scenes
@@ -209,7 +226,7 @@ class Stream:
         return {
             "burn_in": self.burn_in.to_memory(),
             "recent": self.recent.to_memory(),
-            "totals": dataclasses.asdict(self.totals),
+            "totals": vars(self.totals).copy(),
             "accepted": self.is_accepted,
             "open_scenes": [list(scene) for scene in self.open_scenes],
             "last_tick": self.last_tick,
@@ -230,10 +247,8 @@ class Stream:
         if memory["relative"] is not None:
             self.relative = self._detection_relative()
         for detection in self.detections:
-            state = memory[detection.reference]
-            # Other margins may keep other scores: then the detector begins anew.
-            if state is not None and detection.detector.fits(state):
-                detection.detector.restore(state)
+            if (state := memory[detection.reference]) is not None:
+                detection.restore(state)
 
     def _detection_absolute(self) -> Detection | None:
         null = self.baseline.absolute_null(delta=self._delta(), margin=self.plan.absolute_margin)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from redshank.errors import SchemaError
 
 Record = TypeVar("Record")
+_PLAIN = frozenset({str, int, float, bool})
 
 
 def as_dict(record: Any) -> dict[str, Any]:
@@ -50,7 +51,9 @@ def from_dict(
     found = {}
     for name, field in fields.items():
         if name in values:
-            found[name] = _convert(values[name], hints[name], f"{source}: {name}")
+            value, hint = values[name], hints[name]
+            is_plain = type(value) is hint and hint in _PLAIN  # most are: events come in thousands
+            found[name] = value if is_plain else _convert(value, hint, f"{source}: {name}")
         elif field.default is field.default_factory is dataclasses.MISSING:
             raise SchemaError(f"{source}: field {name!r} is missing")
     return kind(**found)
