@@ -25,7 +25,7 @@ EXTRAS = {
     "train": ("torch", "torchvision", "safetensors", "tqdm"),
     "export": ("onnx", "onnxscript"),
     "serve": ("bentoml", "starlette", "uvloop", "httptools", "orjson", "python-multipart"),
-    "watch": ("prometheus-client", "sqlalchemy", "cronsim"),
+    "watch": ("prometheus-client", "sqlalchemy", "cronsim", "jinja2"),
     "demo": ("mlxtend", "scikit-image", "scikit-learn", "matplotlib"),
 }
 STAGES = ("training", "export", "serving", "monitoring", "retraining", "demo")

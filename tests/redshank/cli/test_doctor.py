@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from redshank.cli import main
+from redshank.cli.doctor import EXTRAS
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDSHANK_HOME__ROOT", str(tmp_path / "var"))
+
+
+def findings(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, str]]:
+    return {row["subject"]: row for row in json.loads(capsys.readouterr().out)}
+
+
+def test_it_looks_for_what_the_extras_install() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for extra, packages in EXTRAS.items():
+        declared = project["optional-dependencies"][extra]
+        names = {re.split(r"[<>=\[]", text)[0] for text in declared} - {"redshank"}
+        asked = {name for name in names if not name.startswith("fontpkg-")}
+        inherited = {name for other in EXTRAS for name in EXTRAS[other] if other != extra}
+        assert asked <= set(packages) | inherited, extra
+        assert set(packages) <= asked, extra
+
+
+def test_a_whole_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["doctor", "--json"]) == 0
+    found = findings(capsys)
+    assert found["stage retraining"]["level"] == "ok"
+    assert str(tmp_path) in found["home"]["sentence"]
+    assert not (tmp_path / "var").exists(), "a look changes nothing"
+    assert main(["doctor"]) == 0
+    assert "stage retraining" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("installed", "sentence"),
+    [
+        ({"onnxruntime": "1.0", "onnxruntime-gpu": "1.1"}, "overwrite each other's files"),
+        ({}, "install the extra cpu or gpu"),
+    ],
+)
+def test_what_a_stage_cannot_do_without_is_status_3(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    installed: dict[str, str],
+    sentence: str,
+) -> None:
+    def version(package: str) -> str:
+        if package not in installed:
+            raise importlib.metadata.PackageNotFoundError(package)
+        return installed[package]
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    assert main(["doctor", "--json"]) == 3
+    found = findings(capsys)
+    assert (found["onnxruntime"]["level"], found["extra watch"]["level"]) == ("missing", "note")
+    assert sentence in found["onnxruntime"]["sentence"]
+    assert "jinja2 missing" not in found["extra train"]["sentence"]
+    assert "jinja2" in found["extra watch"]["sentence"]
