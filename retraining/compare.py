@@ -16,12 +16,11 @@ from redshank.infer import Model, load_model
 from redshank.preprocess import decode_image
 
 from .gates import (
+    accuracy_gate,
     agreement_gate,
     class_entropy_gate,
-    field_labels_gate,
     golden_gate,
     nuclear_norm_gate,
-    source_validation_gate,
 )
 from .snapshot import field_items
 
@@ -137,8 +136,14 @@ def _source_gates(
 ) -> list[Gate]:
     old_N, new_N = answers.champion_class_N, answers.challenger_class_N
     return [
-        source_validation_gate(
-            domain, old_N, new_N, label_N, margin=limits.accuracy_margin, alpha=limits.alpha
+        accuracy_gate(
+            "source_validation",
+            domain,
+            old_N,
+            new_N,
+            label_N,
+            margin=limits.accuracy_margin,
+            alpha=limits.alpha,
         ),
         agreement_gate(domain, old_N, new_N, min_agreement=limits.min_agreement),
     ]
@@ -167,7 +172,8 @@ def _field_gates(
     known_N = label_N >= 0
     if known_N.any():
         gates.append(
-            field_labels_gate(
+            accuracy_gate(
+                "field_labels",
                 domain,
                 old_N[known_N],
                 new_N[known_N],

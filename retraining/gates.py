@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,8 @@ MIN_FIELD_IMAGES = 50
 """Below so many images a class entropy is noise."""
 
 
-def source_validation_gate(
+def accuracy_gate(
+    name: Literal["source_validation", "field_labels"],
     domain: str,
     champion_class_N: Ints,
     challenger_class_N: Ints,
@@ -33,36 +35,29 @@ def source_validation_gate(
     margin: float,
     alpha: float,
 ) -> Gate:
-    """Accuracy on held-back labelled images of a source domain must not fall by `margin`."""
-    return _accuracy_gate(
-        "source_validation",
-        domain,
-        champion_class_N,
-        challenger_class_N,
-        label_N,
-        margin=margin,
-        alpha=alpha,
-    )
+    """Accuracy on labelled images of a domain must not fall by `margin`.
 
-
-def field_labels_gate(
-    domain: str,
-    champion_class_N: Ints,
-    challenger_class_N: Ints,
-    label_N: Ints,
-    *,
-    margin: float,
-    alpha: float,
-) -> Gate:
-    """The same on field images that people labelled afterwards."""
-    return _accuracy_gate(
-        "field_labels",
-        domain,
-        champion_class_N,
-        challenger_class_N,
-        label_N,
-        margin=margin,
-        alpha=alpha,
+    `source_validation`: held-back images of a source domain. `field_labels`: field images that
+    people labelled afterwards.
+    """
+    old_N, new_N = champion_class_N == label_N, challenger_class_N == label_N
+    result = non_inferior(old_N, new_N, margin=margin, alpha=alpha)
+    seen = "no labelled image"
+    if result.n:
+        seen = (
+            f"accuracy on {result.n} labelled images: champion {old_N.mean():.1%}, "
+            f"challenger {new_N.mean():.1%} (only one right: {result.only_champion} and "
+            f"{result.only_challenger}); so many images show a drop of {result.detectable:.1%}"
+        )
+    return Gate(
+        name=name,
+        domain=domain,
+        verdict=result.verdict,
+        value=result.drop,
+        threshold=margin,
+        n=result.n,
+        detectable=result.detectable,
+        sentence=f"{domain}: {seen}; a drop below {margin:.1%} must be shown",
     )
 
 
@@ -186,34 +181,3 @@ def nuclear_norm(probability_NC: Floats) -> float:
         return 0.0
     singular = np.linalg.svd(probability_NC, compute_uv=False)
     return float(singular.sum()) / math.sqrt(n * min(n, classes))
-
-
-def _accuracy_gate(
-    name: str,
-    domain: str,
-    champion_class_N: Ints,
-    challenger_class_N: Ints,
-    label_N: Ints,
-    *,
-    margin: float,
-    alpha: float,
-) -> Gate:
-    old_N, new_N = champion_class_N == label_N, challenger_class_N == label_N
-    result = non_inferior(old_N, new_N, margin=margin, alpha=alpha)
-    seen = "no labelled image"
-    if result.n:
-        seen = (
-            f"accuracy on {result.n} labelled images: champion {old_N.mean():.1%}, "
-            f"challenger {new_N.mean():.1%} (only one right: {result.only_champion} and "
-            f"{result.only_challenger}); so many images show a drop of {result.detectable:.1%}"
-        )
-    return Gate(
-        name=name,
-        domain=domain,
-        verdict=result.verdict,
-        value=result.drop,
-        threshold=margin,
-        n=result.n,
-        detectable=result.detectable,
-        sentence=f"{domain}: {seen}; a drop below {margin:.1%} must be shown",
-    )

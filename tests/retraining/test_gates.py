@@ -8,15 +8,14 @@ import pytest
 
 from redshank.healing import Gate, Verdict
 from retraining.gates import (
+    accuracy_gate,
     agreement_gate,
     class_entropy,
     class_entropy_gate,
-    field_labels_gate,
     golden_gate,
     nuclear_norm,
     nuclear_norm_gate,
     overall,
-    source_validation_gate,
 )
 
 CLASSES = 10
@@ -64,8 +63,14 @@ def test_collapse_with_rising_confidence_is_refused() -> None:
     slightly_worse_N[:9] = (source_N[:9] + 1) % CLASSES
     gates = [
         golden_gate(0.0, parity=1e-6, why=""),
-        source_validation_gate(
-            "mnist", source_N, slightly_worse_N, source_N, margin=0.02, alpha=0.05
+        accuracy_gate(
+            "source_validation",
+            "mnist",
+            source_N,
+            slightly_worse_N,
+            source_N,
+            margin=0.02,
+            alpha=0.05,
         ),
         agreement_gate("mnist", source_N, slightly_worse_N, min_agreement=0.4),
         class_entropy_gate("pier", champion_N, challenger_N, classes=CLASSES, max_drop=0.05),
@@ -112,13 +117,17 @@ def test_few_field_images_cannot_tell() -> None:
 
 def test_source_validation_says_n_and_what_it_could_see() -> None:
     label_N = spread(100)
-    gate = source_validation_gate("syn", label_N, label_N, label_N, margin=0.02, alpha=0.05)
+    gate = accuracy_gate(
+        "source_validation", "syn", label_N, label_N, label_N, margin=0.02, alpha=0.05
+    )
     assert (gate.verdict, gate.n, gate.domain) == ("cannot_tell", 100, "syn")
     assert gate.detectable is not None
     assert "100 labelled images" in gate.sentence
     assert f"{gate.detectable:.1%}" in gate.sentence
     empty_N = label_N[:0]
-    gate = source_validation_gate("syn", empty_N, empty_N, empty_N, margin=0.02, alpha=0.05)
+    gate = accuracy_gate(
+        "source_validation", "syn", empty_N, empty_N, empty_N, margin=0.02, alpha=0.05
+    )
     assert (gate.verdict, gate.detectable, gate.value) == ("cannot_tell", None, 0.0)
 
 
@@ -126,7 +135,9 @@ def test_source_validation_refuses_a_loss() -> None:
     label_N = spread(500)
     worse_N = label_N.copy()
     worse_N[:40] = (label_N[:40] + 1) % CLASSES
-    gate = source_validation_gate("syn", label_N, worse_N, label_N, margin=0.02, alpha=0.05)
+    gate = accuracy_gate(
+        "source_validation", "syn", label_N, worse_N, label_N, margin=0.02, alpha=0.05
+    )
     assert gate.verdict == "fail"
     assert gate.value == pytest.approx(0.08)
 
@@ -134,9 +145,13 @@ def test_source_validation_refuses_a_loss() -> None:
 def test_labels_from_the_field_show_a_healing() -> None:
     truth_N = spread(40)
     champion_N = np.where(np.arange(40) % 2, truth_N, (truth_N + 1) % CLASSES)
-    gate = field_labels_gate("pier", champion_N, truth_N, truth_N, margin=0.02, alpha=0.05)
+    gate = accuracy_gate(
+        "field_labels", "pier", champion_N, truth_N, truth_N, margin=0.02, alpha=0.05
+    )
     assert (gate.name, gate.verdict) == ("field_labels", "pass")
-    back = field_labels_gate("pier", truth_N, champion_N, truth_N, margin=0.02, alpha=0.05)
+    back = accuracy_gate(
+        "field_labels", "pier", truth_N, champion_N, truth_N, margin=0.02, alpha=0.05
+    )
     assert back.verdict == "fail"
 
 
