@@ -152,7 +152,7 @@ def test_an_empty_home_still_gives_a_page(
     root = tmp_path / "nothing"
     assert main(["report", "--set", f"home.root={root}"]) == 0
     assert capsys.readouterr().out.strip() == str(root / "report.html")
-    assert "none" in (root / "report.html").read_text()
+    assert "Nothing was trained or released here yet" in (root / "report.html").read_text()
 
 
 def test_a_damaged_run_becomes_a_note(home: Home) -> None:
