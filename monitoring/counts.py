@@ -9,9 +9,10 @@ import numpy as np
 
 from redshank.cells import FloatArray, cell_counts, novelty_counts
 from redshank.events import OK, Event
+from redshank.field_scenes import Frame
 from redshank.store.monitor_rows import StreamKey
 
-from .scenes import Frame, OpenScene, weigh_frames
+from .scenes import OpenScene, weigh_frames
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 Twenty frames of one bird are not twenty birds. Without scene weights every sequential detector we
 measured raised a false alarm on bursty but healthy traffic; with weights 1 / scene size none did.
 A scene is a sequence id given by the client; without one, frames of the same client that follow
-each other within `gap_s` seconds and `distance` bits of difference hash.
+each other within `gap_s` seconds and `distance` bits of difference hash. The field store keeps one
+image of a scene by the same rule (`redshank/field_scenes.py`).
 
 Frames that continue a scene of an earlier tick weigh 0: the scene has been counted.
 """
@@ -17,20 +18,10 @@ from typing import NamedTuple
 import numpy as np
 
 from redshank.cells import FloatArray
+from redshank.field_scenes import Frame, hash_distance
 
 MOST_OPEN_SCENES = 2000
 """Open scenes remembered a domain; beyond, the oldest are forgotten."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What scene forming needs of one event."""
-
-    at_s: float
-    client: str
-    sequence_id: str
-    dhash: str
-    """16 hex digits, or empty when the image was not hashed."""
 
 
 class OpenScene(NamedTuple):
@@ -111,13 +102,6 @@ def _nearest(frame: Frame, recent: list[int], found: list[OpenScene], distance: 
     near = [
         (bits, index)
         for index in recent
-        if (bits := _hamming(frame.dhash, found[index].dhash)) <= distance
+        if (bits := hash_distance(frame.dhash, found[index].dhash)) <= distance
     ]
     return min(near)[1] if near else len(found)
-
-
-def _hamming(first: str, second: str) -> int:
-    """Differing bits of two hashes; unequal to everything when one is missing."""
-    if not first or not second:
-        return 1000
-    return (int(first, 16) ^ int(second, 16)).bit_count()

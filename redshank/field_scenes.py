@@ -7,6 +7,7 @@ follow each other within `gap_s` seconds and `distance` bits of difference hash 
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from dataclasses import dataclass
@@ -49,9 +50,16 @@ class SceneRule:
         """Whether `frame` belongs to the scene whose last frame is `last`."""
         if last.sequence_id or frame.sequence_id:
             return last.sequence_id == frame.sequence_id
-        if last.client != frame.client or not (last.dhash and frame.dhash):
-            return False
-        return (int(last.dhash, 16) ^ int(frame.dhash, 16)).bit_count() <= self.distance
+        return last.client == frame.client and (
+            hash_distance(last.dhash, frame.dhash) <= self.distance
+        )
+
+
+def hash_distance(first: str, second: str) -> float:
+    """Differing bits of two difference hashes; infinite when one is missing."""
+    if not first or not second:
+        return math.inf
+    return (int(first, 16) ^ int(second, 16)).bit_count()
 
 
 def begins_scene(path: Path, frame: Frame, rule: SceneRule) -> bool:

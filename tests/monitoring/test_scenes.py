@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from monitoring.scenes import MOST_OPEN_SCENES, Frame, OpenScene, Weighted, weigh_frames
+from monitoring.scenes import MOST_OPEN_SCENES, OpenScene, Weighted, weigh_frames
 from monitoring.scores import NUM_BINS
 from redshank.cells import NUM_CONFIDENCE_BINS, FloatArray
+from redshank.field_scenes import Frame, SceneRule, begins_scene
 from tests.monitoring.streams import (
     ALPHA,
     HEALTHY,
@@ -99,3 +102,17 @@ def test_bursts_break_the_promise_without_scene_weights_and_keep_it_with_them() 
     fair = first_alarms(null, bursts(11, streams, weighted=True))
     assert sum(tick >= 0 for tick in naive) > streams / 2
     assert sum(tick >= 0 for tick in fair) <= most_false_alarms(streams, ALPHA * 1.25)
+
+
+def test_the_field_store_sees_the_same_scenes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(13)
+    motifs = [0x0, 0xFFFF_FFFF, 0xFFFF_0000_FFFF_0000]
+    frames, at_s = [], 0.0
+    for _ in range(150):
+        at_s += float(rng.exponential(0.6))
+        near = motifs[rng.integers(3)] ^ (1 << int(rng.integers(60)))
+        sequence = f"s{rng.integers(3)}" if rng.random() < 0.2 else ""
+        frames.append(frame(at_s, near, client=f"c{rng.integers(2)}", sequence=sequence))
+    began = [begins_scene(tmp_path / "site.json", one, SceneRule()) for one in frames]
+    assert 10 < sum(began) < 140
+    assert weigh(frames).scenes == sum(began)
