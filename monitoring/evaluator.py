@@ -268,6 +268,8 @@ class Evaluator:
         return versions is None or key.version in versions
 
     def _forget_deleted_spools(self) -> None:
+        if not self.around.spool.is_dir():
+            return  # out of reach for the moment, or no server has started: nothing was deleted
         present = {path.name for path in spool_files(self.around.spool)}
         gone = [name for name in self._cursors if name not in present]
         if gone:

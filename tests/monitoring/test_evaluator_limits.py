@@ -53,6 +53,25 @@ def test_a_deleted_spool_is_forgotten(station: Station) -> None:
     assert list(station.store.cursors()) == ["w1-1.db"]
 
 
+def test_a_spool_folder_that_is_away_for_a_while_is_not_counted_twice(station: Station) -> None:
+    station.now_s = START + TICKS
+    evaluator = station.evaluator()
+    assert evaluator.pass_once().events == 10 * TICKS
+    station.spool.rename(station.root / "away")
+    evaluator.pass_once()
+    (station.root / "away").rename(station.spool)
+    station.now_s += 5
+    assert evaluator.pass_once().events == 0
+
+
+def test_a_damaged_spool_is_a_problem_and_the_others_go_on(station: Station) -> None:
+    (station.spool / "bad-1.db").write_bytes(b"no database at all" * 100)
+    station.now_s = START + TICKS
+    done = station.evaluator().pass_once()
+    assert done.events == 10 * TICKS
+    assert "bad-1.db is no spool" in done.problems[0]
+
+
 def test_another_tick_length_is_refused(station: Station) -> None:
     station.evaluator()
     with pytest.raises(ConfigError, match=r"counts ticks of 1.0 s, the settings say 5.0 s"):
