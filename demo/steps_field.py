@@ -145,6 +145,6 @@ def _events_seen(home: Home) -> int:
         return 0
     store = open_monitor(home.monitor_database, create=True)
     try:
-        return sum(window.events + window.errors for window in store.windows(model=MODEL))
+        return sum(window.events for window in store.windows(model=MODEL))
     finally:
         store.engine.dispose()

@@ -234,7 +234,7 @@ class RetrainingSettings:
     canary_s: float = 0.0
     """Seconds the challenger answers its domains only, before it is live; 0: at once."""
     max_attempts: int = 5
-    """A healing whose loop died so often in its middle is given up."""
+    """A healing whose loop or stage died so often in its middle is given up."""
     gates: GateSettings = field(default_factory=GateSettings)
 
 
