@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from redshank.errors import ConfigError, ConflictError, InputError
 from redshank.store.engine import open_engine, write
 from redshank.store.monitor import Cursor, MonitorStore, TickWrite, open_monitor
+from redshank.store.monitor_retention import checkpoints, last_tidied, tidy
 from redshank.store.monitor_rows import (
+    Acceptance,
     Alarm,
     Evidence,
     ReferenceRow,
@@ -148,6 +150,32 @@ def test_another_schema_and_a_missing_database_are_refused(
         open_monitor(database, create=False)
     with pytest.raises(InputError, match="does not exist"):
         open_monitor(tmp_path / "none.db", create=False)
+
+
+def test_tidying_keeps_what_lies_after_the_newest_checkpoint_before_the_horizon(
+    store: MonitorStore,
+) -> None:
+    assert last_tidied(store.engine) is None
+    for tick in (7, 17, 27):
+        store.commit(full(tick))
+        tidy(store.engine, tick=tick, horizon=tick - 12, gone=())
+        tidy(store.engine, tick=tick, horizon=tick - 12, gone=())  # twice is once
+    assert last_tidied(store.engine) == 27
+    assert [w.tick for w in store.windows()] == [17, 27]  # 15 is the horizon, 7 the checkpoint
+    base = checkpoints(store.engine)[KEY]
+    assert (base.tick, base.memory) == (7, STREAM.memory)
+    tidy(store.engine, tick=27, horizon=20, gone=(KEY,))
+    assert (store.windows(), store.streams(), checkpoints(store.engine)) == ((), (), {})
+    assert store.alarms() == (ALARM,)
+
+
+def test_an_acceptance_is_kept_with_its_number(store: MonitorStore) -> None:
+    assert store.accepted_seq() == 0
+    acceptance = Acceptance(12, KEY, 7, 8.5, "eve", "winter")
+    store.commit(TickWrite(tick=7, acceptances=(acceptance,), accepted_seq=12))
+    store.commit(TickWrite(tick=8))
+    assert store.acceptances() == (acceptance,)
+    assert (store.accepted_seq(), store.last_tick()) == (12, 8)
 
 
 def test_forgotten_spools_lose_their_cursor(store: MonitorStore) -> None:
