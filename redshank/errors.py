@@ -4,7 +4,8 @@
     ├── UsageError          the command line asks for something that does not exist     (exit 2)
     ├── ConfigError         redshank.toml or an override is wrong
     ├── InputError          a file, image, label or request is not what was expected
-    │   └── SchemaError     a manifest has an unknown field, a missing one or a wrong type
+    │   ├── SchemaError     a manifest has an unknown field, a missing one or a wrong type
+    │   └── DatabaseError   a database cannot be reached, read or written
     ├── IntegrityError      a digest, parity figure or self-test disagrees
     ├── ConflictError       somebody else changed, holds or already did it
     ├── MissingPartError    a package, stage, program or device is not there
@@ -47,6 +48,10 @@ class InputError(RedshankError):
 
 class SchemaError(InputError):
     """A stored record does not fit its schema."""
+
+
+class DatabaseError(InputError):
+    """A database cannot be reached, read or written, maybe for a moment only."""
 
 
 class IntegrityError(RedshankError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from redshank.errors import ConflictError, InputError, RedshankError
+from redshank.errors import ConflictError, DatabaseError, InputError, RedshankError
 from redshank.files import parse_rfc3339, rfc3339
 from redshank.healing import ENDS, Healing, State
 from redshank.store.control_lease import Lease
@@ -131,8 +131,10 @@ def heal(place: Workplace, healing: Healing, hold: Hold) -> Healing:
             place.store.check(hold.lease)  # a lost lease ends this pass
             place.say(f"{healing.healing_id}: {error.message}")
             return place.store.healing(healing.healing_id)
+        except DatabaseError:
+            raise  # so does a database that went away; the healing goes on when it is back
         except RedshankError as error:
-            place.store.check(hold.lease)  # so does a database that went away
+            place.store.check(hold.lease)
             return move(place, healing, hold, "failed", error.message)
         except OSError as error:  # a full disk, above all: the loop lives, other models too
             place.store.check(hold.lease)

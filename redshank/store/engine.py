@@ -18,7 +18,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from redshank.errors import ConfigError, ConflictError, InputError, MissingPartError
+from redshank.errors import (
+    ConfigError,
+    ConflictError,
+    DatabaseError,
+    InputError,
+    MissingPartError,
+)
 
 BUSY_S = 15.0
 """How long a writer waits for another one before it gives up."""
@@ -172,8 +178,8 @@ def _translated(engine: sa.Engine) -> Iterator[None]:
                 f"{shown(engine)} was locked by another process for {BUSY_S:.0f} s",
                 hint="Look for a process that hangs while it holds the database.",
             ) from error
-        raise InputError(f"database {shown(engine)}: {error.orig}") from error
+        raise DatabaseError(f"database {shown(engine)}: {error.orig}") from error
     except sa.exc.DatabaseError as error:
         if isinstance(error, sa.exc.IntegrityError):
             raise
-        raise InputError(f"database {shown(engine)}: {error.orig}") from error
+        raise DatabaseError(f"database {shown(engine)}: {error.orig}") from error

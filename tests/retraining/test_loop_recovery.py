@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from redshank.errors import DatabaseError
 from redshank.healing import ENDS, Healing, State
 from redshank.run import read_run
 from redshank.store.control import ControlStore
@@ -183,6 +184,27 @@ def test_a_full_disk_is_tried_again_and_ends_no_loop(
         assert healing.reason == "tries again after snapshots/x: No space left on device"
     once(place)
     assert store.healing(trigger_id).state == "live"
+
+
+def test_a_database_that_blinks_fails_no_healing(
+    world: World, store: ControlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error comes in the middle of a step; the next question is answered again."""
+    trigger_id = add_trigger(world, store)
+    place = world.place(store, world.rules())
+
+    def closed(*_arguments: object) -> None:
+        raise DatabaseError("database: server closed the connection unexpectedly")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "labels", closed)
+        with pytest.raises(DatabaseError):
+            once(place)
+    assert store.healing(trigger_id).state == "gates"
+    world.clock.ahead_s += 31
+    once(place)
+    assert store.healing(trigger_id).state == "live"
+    assert world.count("train end") == 1
 
 
 def test_a_disk_that_stays_full_ends_the_healing(
