@@ -51,7 +51,8 @@ def decide(
     images = count_images()
     if images < min_images:
         where = ", ".join(trigger.domains) or "all domains"
-        return Decision("wait", f"{images} of {min_images} field images captured ({where})")
+        since = f" since {trigger.onset_at}" if trigger.onset_at else ""
+        return Decision("wait", f"{images} of {min_images} field images{since} ({where})")
     return Decision("start", f"{images} field images captured")
 
 
