@@ -8,8 +8,8 @@
 Several processes write the same folder: each change is made under the domain's lock, each file
 appears by one rename. Of every domain the `per_domain` images with the smallest digests stay. A
 digest is as good as a random number, so this is a uniform sample of all scenes ever seen, whatever
-their order, and needs no state. A scene (near-duplicate frames of one client, or one sequence id)
-gives one image: its first.
+their order, and needs no state; after `expire` there is room, and newer scenes are likelier to stay.
+A scene (near-duplicate frames of one client, or one sequence id) gives one image: its first.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redshank.errors import InputError
+from redshank.field_files import files_before, folder_bytes, folder_name
 from redshank.field_scenes import Frame, SceneRule, begins_scene, replace_file
 from redshank.files import read_json, to_json
 from redshank.image_metadata import strip_metadata
@@ -114,7 +115,7 @@ class FieldStore:
         if (self._deleted / sha256).exists() or len(data) > self._max_bytes:
             return False
         frame = Frame(received_at, client, sequence_id, dhash)
-        memory = self._state / f"{_folder_name(domain)}.json"
+        memory = self._state / f"{folder_name(domain)}.json"
         with self._locked(domain):
             names = self._names(domain)
             if sha256 in names or not begins_scene(memory, frame, self._scenes):
@@ -186,6 +187,23 @@ class FieldStore:
                     gone += 1
         return gone
 
+    def expire(self, before_s: float) -> int:
+        """Remove what was received before a moment, in seconds since the epoch.
+
+        Leaves no tombstone, and snapshots keep their own names of the bytes.
+
+        Returns:
+            How many files of images went.
+        """
+        gone = 0
+        for domain in self.domains():
+            with self._locked(domain):
+                for path in files_before(self._folder(domain), before_s):
+                    path.unlink()
+                    gone += path.suffix != ".json"
+                self._listings.pop(domain, None)
+        return gone
+
     def deleted(self) -> frozenset[str]:
         """Digests of all images that somebody deleted; snapshots leave them out."""
         if not self._deleted.is_dir():
@@ -193,7 +211,7 @@ class FieldStore:
         return frozenset(path.name for path in self._deleted.iterdir())
 
     def _folder(self, domain: str) -> Path:
-        return self._root / _folder_name(domain)
+        return self._root / folder_name(domain)
 
     def _names(self, domain: str) -> dict[str, str]:
         """Digest -> file name, read again only when the folder changed. The lock is held."""
@@ -258,34 +276,18 @@ class FieldStore:
                     self._remove(largest, max(names))
 
     def _sizes(self) -> dict[str, int]:
-        return {
-            domain: sum(
-                entry.stat().st_size
-                for entry in os.scandir(self._folder(domain))
-                if entry.is_file()
-            )
-            for domain in self.domains()
-        }
+        return {domain: folder_bytes(self._folder(domain)) for domain in self.domains()}
 
     @contextmanager
     def _locked(self, domain: str) -> Iterator[None]:
         self._state.mkdir(parents=True, exist_ok=True)
-        name = f"{_folder_name(domain)}.lock"
+        name = f"{folder_name(domain)}.lock"
         handle = os.open(self._state / name, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:
             os.close(handle)
-
-
-def _folder_name(domain: str) -> str:
-    """A domain as a plain folder name: percent-encoded, never hidden, never a path."""
-    name = urllib.parse.quote(domain, safe="")
-    name = f"%2E{name[1:]}" if name.startswith(".") else name
-    if not name or len(name) > 240:
-        raise InputError(f"domain {domain[:80]!r} is empty or too long for a folder name")
-    return name
 
 
 def _check_digest(sha256: str) -> None:

@@ -154,6 +154,8 @@ class ServingSettings:
     """Images kept a domain."""
     capture_max_bytes: int = 2 * 1024**3
     """Bytes kept in all."""
+    capture_days: float = 30.0
+    """Images older than this are deleted, also when capture is off."""
     tokens_file: str = ""
     """JSON file token -> {"roles": [...], "domains": [...]}; empty: open, for loopback only."""
 

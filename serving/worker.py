@@ -63,6 +63,8 @@ class Worker:
         self._capture_domains = frozenset(serving.capture_domains)
         self._spool_folder = home.path("spool")
         self._retention_s = serving.retention_days * 86_400
+        self._field_folder = home.path("field")
+        self._capture_s = serving.capture_days * 86_400
         self._expire_at = 0.0
         ids = EventIds()
         self.watcher = ReleaseWatcher(
@@ -157,17 +159,20 @@ class Worker:
         self._recorder.record(event, image)
 
     def _tick(self) -> None:
-        """Delete spool files whose retention has ended, once an hour."""
+        """Delete spool files and field images whose time has ended, once an hour."""
         now = self.clock()
         if now >= self._expire_at:
             self._expire_at = now + EXPIRE_EVERY_S
-            expire(self._spool_folder, before_s=now - self._retention_s)
+            try:
+                expire(self._spool_folder, before_s=now - self._retention_s)
+            finally:
+                FieldStore(self._field_folder).expire(now - self._capture_s)
 
     def _field_store(self, settings: Settings) -> FieldStore | None:
         if not self._capture_domains:
             return None
         return FieldStore(
-            settings.home.path("field"),
+            self._field_folder,
             per_domain=settings.serving.capture_per_domain,
             max_bytes=settings.serving.capture_max_bytes,
         )

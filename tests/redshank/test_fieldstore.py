@@ -111,6 +111,49 @@ def test_deleted_images_never_come_back(tmp_path: Path) -> None:
     assert store.images("gate-1") == store.images("gate-2") == ()
 
 
+def test_old_images_expire_and_leave_no_tombstone(tmp_path: Path) -> None:
+    store = FieldStore(tmp_path / "field", per_domain=3)
+    for seed in range(3):
+        assert add(store, seed)  # received at 1000, 1010 and 1020
+    assert add(store, 0, domain="a b")
+    oldest, _, youngest = store.images("gate-1")
+    os.link(oldest.path, tmp_path / "snapshot.png")
+    victim = digests(range(50, 51))[0]
+    store.delete(victim)
+
+    assert FieldStore(tmp_path / "field").expire(1020.0) == 3  # another process
+    assert store.images("gate-1") == (youngest,)
+    assert store.images("a b") == ()
+    assert len(list((tmp_path / "field" / "gate-1").iterdir())) == 2
+    assert (tmp_path / "snapshot.png").read_bytes() == png(0)
+    assert store.deleted() == frozenset({victim})
+    assert add(store, 0, at=2000.0), "the site has room, and nobody deleted this image"
+    assert FieldStore(tmp_path / "field").expire(1020.0) == 0
+
+
+def test_what_a_crash_left_expires_by_its_last_change(tmp_path: Path) -> None:
+    store = FieldStore(tmp_path)
+    for seed in range(3):
+        add(store, seed, at=1e12)
+    torn, lost, kept = store.images("gate-1")
+    torn.path.with_suffix(".json").write_bytes(b"")
+    lost.path.unlink()
+    half = tmp_path / "gate-1" / ".abcdefg"
+    half.write_bytes(png(9))
+    assert store.expire(1000.0) == 0
+    for path in (half, torn.path, torn.path.with_suffix(".json"), kept.path):
+        os.utime(path, (500.0, 500.0))
+    assert store.expire(1000.0) == 2
+    assert {path.stem for path in (tmp_path / "gate-1").iterdir()} == {lost.sha256, kept.sha256}
+    assert store.expire(2e12) == 1
+    assert list((tmp_path / "gate-1").iterdir()) == []
+
+
+def test_expiry_of_an_empty_store_makes_nothing(tmp_path: Path) -> None:
+    assert FieldStore(tmp_path / "field").expire(1e12) == 0
+    assert not (tmp_path / "field").exists()
+
+
 @pytest.mark.parametrize("domain", ["..", ".state", "a/../../b", "Größe 7", "%2E", "a b"])
 def test_any_domain_is_a_plain_folder(tmp_path: Path, domain: str) -> None:
     root = tmp_path / "field"
@@ -190,3 +233,21 @@ def test_processes_share_a_folder(tmp_path: Path) -> None:
     kept = sorted(image.sha256 for image in FieldStore(tmp_path).images("gate-1"))
     everything = sorted([*digests(range(120)), *digests(range(500, 501))])
     assert kept == everything[:40]
+
+
+def test_images_expire_while_processes_add(tmp_path: Path) -> None:
+    limit_s = 1300.0  # images 0 to 29 are older
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_fill, args=(tmp_path, first)) for first in (0, 30)]
+    for worker in workers:
+        worker.start()
+    store, gone = FieldStore(tmp_path), 0
+    while any(worker.is_alive() for worker in workers):
+        gone += store.expire(limit_s)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    gone += store.expire(limit_s)
+    assert gone > 0
+    kept = store.images("gate-1")
+    assert kept
+    assert all(image.received_at >= limit_s for image in kept)
+    assert len(list((tmp_path / "gate-1").iterdir())) == 2 * len(kept)

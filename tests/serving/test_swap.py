@@ -10,6 +10,7 @@ import pytest
 
 from redshank.bundle import MODEL_FILE
 from redshank.events import iter_spool
+from redshank.fieldstore import FieldStore
 from redshank.registry import Canary
 
 StartClient = Callable[..., Any]
@@ -224,6 +225,23 @@ def test_releases_are_taken_over_though_housekeeping_fails(
     time.sleep(0.1)  # several ticks
     home.publish(home.two)
     until(lambda: worker.watcher.snapshot.live.version == home.two)
+
+
+def test_field_images_expire_though_capture_is_off_and_spools_fail(
+    start: StartClient, home: Any, image: MakeImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError("spool")
+
+    monkeypatch.setattr("serving.worker.expire", fail)
+    store, now = FieldStore(home.settings.home.path("field")), time.time()
+    for number, age_days in enumerate((1.9, 2.1, 400.0)):
+        assert store.add(
+            "gate-1", image(number), sha256=f"{number}" * 64, received_at=now - age_days * 86_400,
+            client="c", sequence_id=f"s{number}", dhash="", confidence=0.5, novelty=0.5,
+        )  # fmt: skip
+    start(home.with_serving(capture_days=2.0))
+    until(lambda: [i.sha256 for i in store.images("gate-1")] == ["0" * 64])
 
 
 def test_a_retry_of_a_bad_shadow_is_no_swap(
