@@ -8,7 +8,7 @@
 Several processes write the same folder: each change is made under the domain's lock, each file
 appears by one rename. Of every domain the `per_domain` images with the smallest digests stay. A
 digest is as good as a random number, so this is a uniform sample of all scenes ever seen, whatever
-their order, and needs no state; after `expire` there is room, and newer scenes are likelier to stay.
+their order, and needs no state; after `expire` there is room, and newer scenes stay likelier.
 A scene (near-duplicate frames of one client, or one sequence id) gives one image: its first.
 """
 
