@@ -34,7 +34,9 @@ def test_the_ring_turns(tmp_path: Path) -> None:
     assert 0 < summary.images_until_alarm <= SMALL.after_onset
     assert "confidence" in summary.alarm_reason
 
-    assert summary.healing_state in ENDS
+    # `proposed` rests until a person decides: some gate of so few images could not tell
+    assert summary.healing_state in ENDS | {"proposed"}
+    assert summary.promoted == (summary.healing_state == "live")
     gates = {(gate["name"], gate["domain"]) for gate in summary.gates}
     sources = {("source_validation", domain) for domain in ("mnist", "mnist_m", "syn")}
     assert gates >= sources | {("golden", ""), ("class_entropy", HARMED)}
