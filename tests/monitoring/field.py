@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,11 +13,12 @@ from monitoring.evaluator import Evaluator, Surroundings
 from monitoring.stream import Plan
 from redshank.bundle import Bundle, write_bundle
 from redshank.cells import NUM_CONFIDENCE_BINS, FloatArray, IntArray, cell_counts
-from redshank.events import SCHEMA, Event, EventWriter
+from redshank.events import Event, EventWriter
 from redshank.records import from_dict
 from redshank.reference import Reference, write_reference
 from redshank.store.monitor import MonitorStore, open_monitor
 from redshank.trigger import Trigger
+from tests.examples import make_event
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CLASSES = 4
@@ -89,29 +89,8 @@ def site_events(site: Site, ticks: int, seed: int = 0) -> Iterator[Event]:
 
 def event(domain: str, at_s: float, **changes: object) -> Event:
     """One good event with changes."""
-    plain = Event(
-        schema=SCHEMA,
-        event_id=f"{domain}-{at_s:.6f}",
-        received_at=at_s,
-        domain=domain,
-        model="default",
-        version="b1",
-        role="live",
-        outcome="ok",
-        class_index=0,
-        confidence=0.9,
-        margin=0.8,
-        novelty=0.5,
-        dhash="0" * 16,
-        brightness_mean=0.5,
-        brightness_spread=0.2,
-        sequence_id="",
-        client="camera",
-        latency_ms=3.0,
-        image_sha256="",
-        stored=False,
-    )
-    return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]  # any field
+    named = {"event_id": f"{domain}-{at_s:.6f}", "received_at": at_s, "domain": domain}
+    return make_event(**{**named, **changes})
 
 
 def write_spool(folder: Path, sites: Iterable[Site], ticks: int, workers: int = 2) -> int:

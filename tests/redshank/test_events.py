@@ -15,7 +15,6 @@ import pytest
 
 from redshank.errors import InputError
 from redshank.events import (
-    SCHEMA,
     Event,
     EventWriter,
     expire,
@@ -24,33 +23,13 @@ from redshank.events import (
     read_events,
     spool_files,
 )
+from tests.examples import make_event
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def _event(number: int) -> Event:
-    return Event(
-        schema=SCHEMA,
-        event_id=f"e{number:06d}",
-        received_at=float(number),
-        domain="harbour",
-        model="default",
-        version="b1",
-        role="live",
-        outcome="ok",
-        class_index=1,
-        confidence=0.9,
-        margin=0.8,
-        novelty=0.5,
-        dhash="",
-        brightness_mean=0.5,
-        brightness_spread=0.1,
-        sequence_id="",
-        client="c",
-        latency_ms=1.0,
-        image_sha256="",
-        stored=False,
-    )
+    return make_event(event_id=f"e{number:06d}", received_at=float(number))
 
 
 def test_events_come_back_in_order_by_cursor(tmp_path: Path) -> None:

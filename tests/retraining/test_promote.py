@@ -12,6 +12,7 @@ from redshank.store.control import ControlStore
 from retraining.loop import run_loop
 from retraining.promote import CanaryCount, count_canary, end_canary, live_since, rolled_back
 from retraining.workplace import Workplace
+from tests.examples import make_event
 from tests.retraining.tiny_model import write_tiny_bundle
 from tests.retraining.tiny_world import FIELD_IMAGES, World, add_trigger, capture
 
@@ -21,27 +22,13 @@ def once(place: Workplace) -> None:
 
 
 def an_event(world: World, number: int, bundle: str, role: Role, outcome: str) -> Event:
-    return Event(
-        schema=1,
+    return make_event(
         event_id=f"e{number}",
         received_at=world.clock(),
         domain="pier",
-        model="default",
         version=bundle,
         role=role,
         outcome=outcome,
-        class_index=0,
-        confidence=0.9,
-        margin=0.5,
-        novelty=0.1,
-        dhash="",
-        brightness_mean=0.5,
-        brightness_spread=0.1,
-        sequence_id="",
-        client="c",
-        latency_ms=1.0,
-        image_sha256="",
-        stored=False,
     )
 
 

@@ -13,34 +13,13 @@ from redshank.events import Event, EventWriter, is_sealed, iter_spool, spool_fil
 from redshank.fieldstore import FieldStore
 from serving.metrics import Metrics
 from serving.recorder import Recorder
+from tests.examples import make_event
 
 MakeImage = Callable[[int], bytes]
-EVENT = Event(
-    schema=1,
-    event_id="e",
-    received_at=1.0,
-    domain="gate-1",
-    model="default",
-    version="b",
-    role="live",
-    outcome="ok",
-    class_index=0,
-    confidence=0.9,
-    margin=0.5,
-    novelty=0.1,
-    dhash="0" * 16,
-    brightness_mean=0.5,
-    brightness_spread=0.1,
-    sequence_id="",
-    client="c",
-    latency_ms=1.0,
-    image_sha256="",
-    stored=False,
-)
 
 
 def event(number: int) -> Event:
-    return dataclasses.replace(EVENT, event_id=f"{number:06d}", sequence_id=f"s{number}")
+    return make_event(event_id=f"{number:06d}", domain="gate-1", sequence_id=f"s{number}")
 
 
 class Disk:
