@@ -1,5 +1,4 @@
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,25 +16,19 @@ from redshank.infer import (
     open_session,
     top_classes,
 )
-
-CLASSES = ("red", "green", "blue")
-SIDE = 4
-WEIGHT_EC = np.diag([8.0, 8.0, 8.0]).astype(np.float32)
-
-WriteGraph = Callable[..., None]
-WriteBundle = Callable[..., Path]
-
-
-def images(n: int, seed: int = 0) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    return np.random.default_rng(seed).integers(0, 256, (n, SIDE, SIDE, 3), np.uint8)
-
-
-def mean_colour(images_NHW3: Array) -> Array:
-    return np.asarray(images_NHW3.mean(axis=(1, 2)) / 255)
+from tests.colour_bundle import (
+    CLASSES,
+    SIDE,
+    WEIGHT_EC,
+    mean_colour,
+    random_images,
+    write_colour_bundle,
+    write_colour_graph,
+)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, write_colour_bundle: WriteBundle) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_colour_bundle(tmp_path_factory.mktemp("bundles") / "20261122T090000-aaaaaa")
 
 
@@ -46,7 +39,7 @@ def copy(folder: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("n", [1, 2, CHUNK, 2 * CHUNK + 3])
 def test_predictions_are_those_of_numpy(folder: Path, n: int) -> None:
-    batch = images(n)
+    batch = random_images(n)
     found = load_model(folder).predict(batch)
     logits = mean_colour(batch) @ WEIGHT_EC
     powers = np.exp(logits / 2.0)
@@ -61,14 +54,14 @@ def test_predictions_are_those_of_numpy(folder: Path, n: int) -> None:
 
 
 def test_no_images_give_empty_answers(folder: Path) -> None:
-    found = load_model(folder).predict(images(0))
+    found = load_model(folder).predict(random_images(0))
     assert found.probabilities_NC.shape == (0, 3)
     assert found.confidence_N.shape == found.novelty_N.shape == (0,)
 
 
 def test_novelty_is_a_uniform_rank_on_fresh_images_of_the_same_kind(folder: Path) -> None:
     model = load_model(folder)
-    rank = np.sort(model.predict(images(2000, seed=2)).novelty_N)
+    rank = np.sort(model.predict(random_images(2000, seed=2)).novelty_N)
     gap = np.abs(rank - (np.arange(2000) + 0.5) / 2000).max()
     assert gap < 1.63 / np.sqrt(2000) + 1.63 / np.sqrt(999)  # two Kolmogorov bounds at 1 %
     shades = np.zeros((3, SIDE, SIDE, 3), np.uint8)
@@ -102,14 +95,14 @@ def test_self_test_passes_and_returns_the_difference(folder: Path) -> None:
     assert load_model(folder).self_test() < 1e-5
 
 
-def test_self_test_refuses_another_answer(copy: Path, write_colour_graph: WriteGraph) -> None:
+def test_self_test_refuses_another_answer(copy: Path) -> None:
     write_colour_graph(copy / MODEL_FILE, weight_EC=WEIGHT_EC * 1.01)
     model = load_model(copy, verify=False)
     with pytest.raises(IntegrityError, match="golden logits differ by"):
         model.self_test()
 
 
-def test_self_test_refuses_not_a_number(copy: Path, write_colour_graph: WriteGraph) -> None:
+def test_self_test_refuses_not_a_number(copy: Path) -> None:
     write_colour_graph(copy / MODEL_FILE, weight_EC=WEIGHT_EC * np.float32(np.nan))
     with pytest.raises(IntegrityError, match="nan"):
         load_model(copy, verify=False).self_test()
@@ -124,9 +117,7 @@ def test_a_changed_file_is_refused(copy: Path, name: str) -> None:
         load_model(copy)
 
 
-def test_a_graph_that_is_none_or_does_not_fit_is_refused(
-    copy: Path, write_colour_graph: WriteGraph
-) -> None:
+def test_a_graph_that_is_none_or_does_not_fit_is_refused(copy: Path) -> None:
     (copy / MODEL_FILE).write_bytes(b"no graph")
     with pytest.raises(IntegrityError, match="does not load"):
         load_model(copy, verify=False)
@@ -160,11 +151,10 @@ def test_threads_sleep_between_runs(folder: Path) -> None:
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
-def test_temperature_changes_confidence_and_nothing_else(
-    folder: Path, tmp_path: Path, write_colour_bundle: WriteBundle
-) -> None:
-    soft = load_model(write_colour_bundle(tmp_path / "soft", temperature=5.0)).predict(images(50))
-    sharp = load_model(folder).predict(images(50))
+def test_temperature_changes_confidence_and_nothing_else(folder: Path, tmp_path: Path) -> None:
+    soft_bundle = write_colour_bundle(tmp_path / "soft", temperature=5.0)
+    soft = load_model(soft_bundle).predict(random_images(50))
+    sharp = load_model(folder).predict(random_images(50))
     np.testing.assert_array_equal(soft.class_N, sharp.class_N)
     np.testing.assert_array_equal(soft.logits_NC, sharp.logits_NC)
     assert (soft.confidence_N < sharp.confidence_N).all()

@@ -24,7 +24,8 @@ from redshank.settings import GateSettings, RetrainingSettings
 from redshank.store.control import ControlStore, open_control
 from redshank.trigger import Kind, make_trigger
 from retraining.workplace import Workplace
-from tests.retraining.tiny_model import CLASSES, SIZE, write_tiny_bundle
+from tests.colour_bundle import CLASSES
+from tests.retraining.tiny_model import SIZE, write_tiny_bundle
 from tests.retraining.tiny_stages import write_tiny_run
 
 PROGRAM = (sys.executable, "-m", "tests.retraining.tiny_stages")

@@ -12,104 +12,26 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from starlette.testclient import TestClient
 
-from redshank.bundle import (
-    GOLDEN_FILE,
-    MODEL_FILE,
-    REFERENCE_FILE,
-    Bundle,
-    Golden,
-    InputSpec,
-    Parity,
-    Provenance,
-    write_bundle,
-    write_golden,
-)
-from redshank.files import sha256_file
 from redshank.http_api import ERRORS
-from redshank.reference import Reference, write_reference
 from redshank.registry import Registry
 from redshank.settings import Home, ServingSettings, Settings
 from serving.edge import Edge
 from serving.recorder import Spool
 from serving.routes import build_app
 from serving.worker import Slot, Worker
+from tests.colour_bundle import CLASSES as ENGLISH
+from tests.colour_bundle import write_colour_bundle
 
-ENGLISH = ("red", "green", "blue")
 GERMAN = ("rot", "gruen", "blau")
 SIDE = 8
-SHARPNESS = 8.0
 
 
-def write_colour_bundle(folder: Path, classes: tuple[str, ...] = ENGLISH) -> Path:
-    folder.mkdir(parents=True)
-    _write_graph(folder / MODEL_FILE)
-    inputs = np.random.default_rng(9).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
-    embedding = (inputs.mean(axis=(1, 2)) / 255).astype(np.float32)
-    write_golden(folder, Golden(inputs, SHARPNESS * embedding, embedding))
-    cells = np.zeros((1, 3, 19))
-    reference = Reference(
-        held_out_counts_DCB=cells,
-        validation_counts_DCB=cells,
-        labelled_counts_CCB=np.zeros((3, 3, 19)),
-        embedding_mean_E=np.full(3, 0.5),
-        embedding_projection_EP=np.eye(3),
-        novelty_quantiles_Q=np.linspace(0, 1, 101),
-    )
-    write_reference(folder / REFERENCE_FILE, reference)
-    names = (MODEL_FILE, GOLDEN_FILE, REFERENCE_FILE)
-    bundle = Bundle(
-        schema=1,
-        bundle_id=folder.name,
-        model="default",
-        created_at="2026-11-22T09:00:00.000Z",
-        input=InputSpec(SIDE, SIDE),
-        classes=classes,
-        source_domains=("meadow",),
-        target_domains=(),
-        temperature=1.0,
-        temperature_fitted_on="validation",
-        abstain_below=0.5,
-        embedding_dim=3,
-        parity=Parity(8, 0.0, 0.0, 0.0, 1.0, 1e-4),
-        domains=(),
-        provenance=Provenance("run", None, "0", "", "2", "1", 20),
-        files={name: sha256_file(folder / name) for name in names},
-    )
-    write_bundle(folder, bundle)
-    return folder
-
-
-def _write_graph(path: Path) -> None:
-    nodes = [
-        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["pixels", "scale"], ["unit"]),
-        helper.make_node("ReduceMean", ["unit", "axes"], ["embedding"], keepdims=0),
-        helper.make_node("Mul", ["embedding", "sharpness"], ["logits"]),
-    ]
-    constants = {
-        "scale": np.array(1 / 255, np.float32),
-        "axes": np.array([1, 2]),
-        "sharpness": np.array(SHARPNESS, np.float32),
-    }
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "mean_colour",
-        [value("image", TensorProto.UINT8, ["batch", SIDE, SIDE, 3])],
-        [
-            value("logits", TensorProto.FLOAT, ["batch", 3]),
-            value("embedding", TensorProto.FLOAT, ["batch", 3]),
-        ],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    opset = [helper.make_opsetid("", 20)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)
+def write_bundle_of(folder: Path, classes: tuple[str, ...] = ENGLISH) -> Path:
+    return write_colour_bundle(folder, side=SIDE, classes=classes, temperature=1.0)
 
 
 def colour_pixels(seed: int) -> npt.NDArray[np.uint8]:
@@ -150,15 +72,15 @@ def image() -> Callable[[int], bytes]:
 
 @pytest.fixture(scope="session")
 def write_bundle_folder() -> Callable[..., Path]:
-    return write_colour_bundle
+    return write_bundle_of
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> FieldHome:
     registry = Registry(tmp_path / "models", tmp_path / "bundles")
     one, two = "20261122T090000-aaaaaa", "20261122T100000-bbbbbb"
-    write_colour_bundle(tmp_path / "bundles" / one)
-    write_colour_bundle(tmp_path / "bundles" / two, GERMAN)
+    write_bundle_of(tmp_path / "bundles" / one)
+    write_bundle_of(tmp_path / "bundles" / two, GERMAN)
     settings = Settings(
         home=Home(root=str(tmp_path)),
         serving=ServingSettings(poll_s=0.02, flush_s=0.02, drain_s=0.3),

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from redshank.cli.label import read_rows
 from redshank.errors import InputError
 from redshank.files import sha256_file
 from redshank.store.control import open_control
+from tests.colour_bundle import write_colour_bundle
 
 A, B = "a" * 64, "b" * 64
 
@@ -72,7 +72,6 @@ def test_the_same_line_twice_is_no_contradiction() -> None:
 
 def test_a_label_that_is_no_class_is_told(
     tmp_path: Path,
-    write_colour_bundle: Callable[[Path], Path],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

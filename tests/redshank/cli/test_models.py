@@ -1,18 +1,16 @@
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from redshank.cli import main
+from tests.colour_bundle import write_colour_bundle
 
 FIRST, SECOND = "20261122T090000-aaaaaa", "20261122T100000-bbbbbb"
 
 
 @pytest.fixture
-def home(
-    tmp_path: Path, write_colour_bundle: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for bundle_id in (FIRST, SECOND):
         write_colour_bundle(tmp_path / "bundles" / bundle_id)
     monkeypatch.setenv("REDSHANK_HOME__ROOT", str(tmp_path))

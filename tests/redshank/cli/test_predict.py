@@ -1,21 +1,19 @@
 import io
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from redshank.cli import main
+from tests.colour_bundle import write_colour_bundle
 
 BUNDLE = "20261122T090000-aaaaaa"
 
 
 @pytest.fixture
-def home(
-    tmp_path: Path, write_colour_bundle: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_colour_bundle(tmp_path / "bundles" / BUNDLE)
     for colour in ("red", "blue", "grey"):
         Image.new("RGB", (9, 7), colour).save(tmp_path / f"{colour}.png")
