@@ -1,14 +1,40 @@
-"""The files of one site in the field store: their folder's name, their bytes and their age."""
+"""The files of one site in the field store: their names, their bytes and their age."""
 
 from __future__ import annotations
 
 import os
+import re
 import urllib.parse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from redshank.errors import InputError
 from redshank.files import read_json
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class Ages:
+    """When the images of a site came; a record is read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, dict[str, float]] = {}
+
+    def of(self, folder: Path, digests: Iterable[str]) -> dict[str, float]:
+        """Digest -> seconds since the epoch. The caller holds the domain's lock."""
+        known = self._known.get(folder, {})
+        self._known[folder] = {
+            digest: known[digest] if digest in known else arrival_s(folder / f"{digest}.json")
+            for digest in digests
+        }
+        return self._known[folder]
+
+
+def check_digest(sha256: str) -> None:
+    """Refuse what is no sha256: it becomes the name of a file."""
+    if not _DIGEST.fullmatch(sha256):
+        raise InputError(f"{sha256[:80]!r} is no sha256 digest (64 hex digits)")
 
 
 def folder_name(domain: str) -> str:
@@ -31,7 +57,7 @@ def files_before(folder: Path, before_s: float) -> list[Path]:
     A picture without a readable record, and a file that a killed process left half-written, is as
     old as its last change. The caller holds the domain's lock.
     """
-    received = {path.stem: _received_at(path) for path in folder.glob("[!.]*.json")}
+    received = {path.stem: arrival_s(path) for path in folder.glob("[!.]*.json")}
     old = [
         path
         for path in folder.iterdir()
@@ -40,12 +66,16 @@ def files_before(folder: Path, before_s: float) -> list[Path]:
     return sorted(old, key=lambda path: path.suffix == ".json")
 
 
-def _received_at(record: Path) -> float:
+def arrival_s(record: Path) -> float:
+    """When an image came, in seconds since the epoch; without a record before all others.
+
+    A record that cannot be read is as old as its last change.
+    """
     try:
         values: Any = read_json(record)
         return float(values["received_at"])
     except (InputError, TypeError, KeyError, ValueError):  # a power cut tore it
-        return record.stat().st_mtime
+        return record.stat().st_mtime if record.exists() else 0.0
 
 
 def _size(entry: os.DirEntry[str]) -> int:

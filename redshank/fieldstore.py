@@ -6,9 +6,9 @@
     field/.deleted/<sha256>              tombstone: this image must never come back
 
 Several processes write the same folder: each change is made under the domain's lock, each file
-appears by one rename. Of every domain the `per_domain` images with the smallest digests stay. A
-digest is as good as a random number, so this is a uniform sample of all scenes ever seen, whatever
-their order, and needs no state; after `expire` there is room, and newer scenes stay likelier.
+appears by one rename. Of every domain `per_domain` images stay: in half of the places the newest,
+so every new scene enters, in the others a uniform sample of what is older
+(redshank/field_sample.py); after `expire` there is room, and newer scenes stay likelier.
 A scene (near-duplicate frames of one client, or one sequence id) gives one image: its first.
 """
 
@@ -17,7 +17,6 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import os
-import re
 import time
 import urllib.parse
 from collections.abc import Iterator
@@ -26,14 +25,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redshank.errors import InputError
-from redshank.field_files import files_before, folder_bytes, folder_name
+from redshank.field_files import Ages, check_digest, files_before, folder_bytes, folder_name
+from redshank.field_sample import sample
 from redshank.field_scenes import Frame, SceneRule, begins_scene, replace_file
 from redshank.files import read_json, to_json
 from redshank.image_metadata import strip_metadata
 from redshank.records import as_dict, check_schema, from_dict
 
 SCHEMA = 1
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _CLOCK_TICK_NS = 50_000_000
 """A folder younger than this may change again without showing it in its time."""
 _ADDS_BETWEEN_COUNTS = 64
@@ -90,6 +89,7 @@ class FieldStore:
         self._scenes = scenes or SceneRule()
         self._listings: dict[str, tuple[int, dict[str, str]]] = {}
         self._records: dict[str, dict[str, _Record]] = {}
+        self._ages = Ages()
         self._bytes, self._adds = 0, 0
 
     def add(  # noqa: PLR0913  # one event's worth of facts, all by name
@@ -111,7 +111,7 @@ class FieldStore:
             InputError: the bytes are no image, or the digest is no sha256.
             OSError: the disk is full or gone; nothing half-written stays behind.
         """
-        _check_digest(sha256)
+        check_digest(sha256)
         if (self._deleted / sha256).exists() or len(data) > self._max_bytes:
             return False
         frame = Frame(received_at, client, sequence_id, dhash)
@@ -120,7 +120,8 @@ class FieldStore:
             names = self._names(domain)
             if sha256 in names or not begins_scene(memory, frame, self._scenes):
                 return False
-            if len(names) >= self._per_domain and sha256 > max(names):
+            surplus = self._surplus(domain, names, self._per_domain, {sha256: received_at})
+            if sha256 in surplus:
                 return False
             clean, suffix = strip_metadata(data)
             image = FieldImage(
@@ -138,8 +139,8 @@ class FieldStore:
                 novelty=novelty,
             )
             self._write(image, clean)
-            while len(names := self._names(domain)) > self._per_domain:
-                self._remove(domain, max(names))
+            for digest in surplus:
+                self._remove(domain, names[digest])
         self._fit(len(clean))
         return (self._folder(domain) / image.file).exists()
 
@@ -176,14 +177,14 @@ class FieldStore:
 
     def delete(self, sha256: str) -> int:
         """Delete an image everywhere and for ever; returns from how many domains it went."""
-        _check_digest(sha256)
+        check_digest(sha256)
         self._deleted.mkdir(parents=True, exist_ok=True)
         (self._deleted / sha256).touch()
         gone = 0
         for domain in self.domains():
             with self._locked(domain):
-                if sha256 in self._names(domain):
-                    self._remove(domain, sha256)
+                if sha256 in (names := self._names(domain)):
+                    self._remove(domain, names[sha256])
                     gone += 1
         return gone
 
@@ -224,6 +225,15 @@ class FieldStore:
             self._listings[domain] = (changed if settled else -1, names)
         return self._listings[domain][1]
 
+    def _surplus(
+        self, domain: str, names: dict[str, str], most: int, new: dict[str, float]
+    ) -> set[str]:
+        """Digests that must go so that at most `most` images stay. The lock is held."""
+        if len(names) + len(new) <= most:
+            return set()
+        received = self._ages.of(self._folder(domain), names) | new
+        return received.keys() - sample(received, most)
+
     def _write(self, image: FieldImage, data: bytes) -> None:
         folder = self._folder(image.domain)
         folder.mkdir(parents=True, exist_ok=True)
@@ -250,16 +260,15 @@ class FieldStore:
             return None
         return before if whole else None
 
-    def _remove(self, domain: str, sha256: str) -> None:
-        folder = self._folder(domain)
-        file = folder / self._names(domain)[sha256]
+    def _remove(self, domain: str, name: str) -> None:
+        file = self._folder(domain) / name
         self._bytes -= file.stat().st_size if file.exists() else 0
         file.unlink(missing_ok=True)
-        (folder / f"{sha256}.json").unlink(missing_ok=True)
+        file.with_suffix(".json").unlink(missing_ok=True)
         self._listings.pop(domain, None)
 
     def _fit(self, added: int) -> None:
-        """Keep the whole store under its byte cap: the largest domain gives its last images."""
+        """Keep the whole store under its byte cap: the largest domain gives some of its images."""
         if self._adds % _ADDS_BETWEEN_COUNTS == 0:
             self._bytes = sum(self._sizes().values())
         else:
@@ -272,8 +281,9 @@ class FieldStore:
                 return
             largest = max(sizes, key=lambda domain: sizes[domain])
             with self._locked(largest):
-                if names := self._names(largest):
-                    self._remove(largest, max(names))
+                names = self._names(largest)
+                for digest in self._surplus(largest, names, max(0, len(names) - 1), {}):
+                    self._remove(largest, names[digest])
 
     def _sizes(self) -> dict[str, int]:
         return {domain: folder_bytes(self._folder(domain)) for domain in self.domains()}
@@ -288,8 +298,3 @@ class FieldStore:
             yield
         finally:
             os.close(handle)
-
-
-def _check_digest(sha256: str) -> None:
-    if not _DIGEST.fullmatch(sha256):
-        raise InputError(f"{sha256[:80]!r} is no sha256 digest (64 hex digits)")

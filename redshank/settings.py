@@ -151,7 +151,7 @@ class ServingSettings:
     capture_domains: tuple[str, ...] = ()
     """Domains whose images may be kept for retraining; empty: none."""
     capture_per_domain: int = 2000
-    """Images kept a domain."""
+    """Images kept a domain: half of them the newest, half a uniform sample of what is older."""
     capture_max_bytes: int = 2 * 1024**3
     """Bytes kept in all."""
     capture_days: float = 30.0

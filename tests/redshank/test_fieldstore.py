@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from redshank.errors import InputError
+from redshank.field_sample import sample
 from redshank.fieldstore import FieldStore
 from redshank.files import read_json
 
@@ -77,15 +78,49 @@ def test_a_scene_gives_one_image(tmp_path: Path) -> None:
     assert len(store.images("gate-1")) == 5
 
 
-def test_the_reservoir_is_the_smallest_digests_whatever_the_order(tmp_path: Path) -> None:
+def expected(*seeds: int, most: int) -> list[str]:
+    """What must be kept of images added with their usual times, in whatever order."""
+    received = {hashlib.sha256(png(seed)).hexdigest(): 1000.0 + 10 * seed for seed in seeds}
+    return sorted(sample(received, most))
+
+
+def test_the_same_images_stay_whatever_the_order(tmp_path: Path) -> None:
     for name, seeds in (("up", range(60)), ("down", range(59, -1, -1))):
         store = FieldStore(tmp_path / name, per_domain=10)
         for seed in seeds:
-            add(store, seed, at=float(seed))
-        kept = sorted(image.sha256 for image in store.images("gate-1"))
-        assert kept == digests(range(60))[:10]
+            add(store, seed)
+        kept = [image.sha256 for image in store.images("gate-1")]
+        assert sorted(kept) == expected(*range(60), most=10)
+        assert sorted(kept[5:]) == digests(range(55, 60))
+        assert sorted(kept[:5]) == digests(range(55))[:5]
         folder = tmp_path / name / "gate-1"
         assert len(list(folder.iterdir())) == 20  # picture and facts, nothing else
+
+
+def test_an_old_image_enters_a_full_store_by_its_digest(tmp_path: Path) -> None:
+    store = FieldStore(tmp_path, per_domain=4)
+    for seed in range(10, 14):
+        add(store, seed)
+    older = digests(range(10, 12))
+    late = [(hashlib.sha256(png(seed)).hexdigest(), seed) for seed in range(10)]
+    (_, low), (_, high) = min(late), max(late)
+    assert min(late)[0] < older[1] < max(late)[0]
+    assert not add(store, high)
+    assert add(store, low)
+    kept = {image.sha256 for image in store.images("gate-1")}
+    assert kept == {min(late)[0], older[0], *digests(range(12, 14))}
+
+
+def test_an_image_without_a_record_goes_before_newer_ones(tmp_path: Path) -> None:
+    store = FieldStore(tmp_path, per_domain=2)
+    add(store, 1)
+    add(store, 2)
+    lost = store.images("gate-1")[1]
+    lost.path.with_suffix(".json").unlink()
+    store = FieldStore(tmp_path, per_domain=2)
+    assert add(store, 3)
+    assert add(store, 4)
+    assert digests(range(4, 5))[0] in {image.sha256 for image in store.images("gate-1")}
 
 
 def test_the_byte_cap_takes_from_the_largest_domain(tmp_path: Path) -> None:
@@ -231,8 +266,7 @@ def test_processes_share_a_folder(tmp_path: Path) -> None:
         assert worker.exitcode == 0
     add(FieldStore(tmp_path, per_domain=40), 500)  # a last look at the cap
     kept = sorted(image.sha256 for image in FieldStore(tmp_path).images("gate-1"))
-    everything = sorted([*digests(range(120)), *digests(range(500, 501))])
-    assert kept == everything[:40]
+    assert kept == expected(*range(120), 500, most=40)
 
 
 def test_images_expire_while_processes_add(tmp_path: Path) -> None:
