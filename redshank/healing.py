@@ -1,14 +1,14 @@
 """The healing: one trigger's way through the state machine, its gates and its audit trail.
 
-    pending  -> vetoed | proposed | snapshot
-    proposed -> snapshot (approved before training) | shadow | canary | live (approved after the
-                gates) | rejected
+    pending  -> vetoed | snapshot
     snapshot -> training -> export -> gates -> proposed | shadow | canary | live | rejected
+    proposed -> shadow | canary | live (a person approved) | rejected
     shadow   -> canary | live | rejected
     canary   -> live | rejected | rolled_back
     live     -> rolled_back
 
-Shadow and canary are skipped where the settings give them no time.
+A person is asked after the gates and never before. Shadow and canary are skipped where the settings
+give them no time.
 Any state that is not an end may become `failed` or `superseded`.
 """
 
@@ -46,8 +46,8 @@ ENDS: frozenset[State] = frozenset(
     {"vetoed", "live", "rejected", "rolled_back", "failed", "superseded"}
 )
 _FORWARD: dict[State, frozenset[State]] = {
-    "pending": frozenset({"vetoed", "proposed", "snapshot"}),
-    "proposed": frozenset({"snapshot", "shadow", "canary", "live", "rejected"}),
+    "pending": frozenset({"vetoed", "snapshot"}),
+    "proposed": frozenset({"shadow", "canary", "live", "rejected"}),
     "snapshot": frozenset({"training", "vetoed"}),
     "training": frozenset({"export", "rejected"}),
     "export": frozenset({"gates", "rejected"}),

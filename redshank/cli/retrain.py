@@ -167,8 +167,7 @@ def _approve(store: ControlStore, options: argparse.Namespace) -> int:
             f"healing {healing.healing_id} is {healing.state!r}, not 'proposed'",
             hint="Only a proposal can be approved. See: redshank retrain list",
         )
-    new: State = "snapshot" if healing.challenger is None else "shadow"
-    return _decide(store, healing, new, options, "approved")
+    return _decide(store, healing, "shadow", options, "approved")
 
 
 def _reject(store: ControlStore, options: argparse.Namespace) -> int:

@@ -70,6 +70,26 @@ def test_no_training_result_goes_live_without_gates() -> None:
             check_transition(old, "live")
 
 
+def test_a_person_is_asked_after_the_gates_only() -> None:
+    def follows(old: healing.State, new: healing.State) -> bool:
+        try:
+            check_transition(old, new)
+        except ConflictError:
+            return False
+        return True
+
+    states = healing.states()
+    assert [old for old in states if follows(old, "proposed")] == ["gates"]
+    assert [new for new in states if follows("proposed", new)] == [
+        "shadow",
+        "canary",
+        "live",
+        "rejected",
+        "failed",
+        "superseded",
+    ]
+
+
 def _key(kind: str, domains: list[str], onset_at_s: float | None, created_at_s: float) -> str:
     return make_trigger(
         kind=kind,  # type: ignore[arg-type]  # parametrised

@@ -23,17 +23,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "var"
 
 
-def proposed(home: Path, *, challenger: str | None) -> Healing:
+def proposed(home: Path) -> Healing:
     """A healing that waits for a person."""
     assert main(["retrain", "trigger", "--domains", "pier", "--actor", "ann"]) == 0
     store = open_control(f"sqlite:///{home}/control.db")
     healing = store.healings()[-1]
-    path: tuple[State, ...] = ("proposed",)
-    if challenger is not None:
-        path = ("snapshot", "training", "export", "gates", "proposed")
+    path: tuple[State, ...] = ("snapshot", "training", "export", "gates", "proposed")
     for state in path:
         healing = store.transition(
-            healing, state, reason="", actor="loop", lease=None, challenger=challenger
+            healing, state, reason="", actor="loop", lease=None, challenger="b-2"
         )
     return healing
 
@@ -87,20 +85,17 @@ def test_a_forged_trail_is_reported(home: Path, capsys: pytest.CaptureFixture[st
     assert "broken at row 1" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("challenger", "state"), [("b-2", "shadow"), (None, "snapshot")])
-def test_approve(
-    home: Path, capsys: pytest.CaptureFixture[str], challenger: str | None, state: str
-) -> None:
-    healing = proposed(home, challenger=challenger)
+def test_approve(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    healing = proposed(home)
     assert main(["retrain", "approve", healing.healing_id, "--reason", "ok", "--actor", "eve"]) == 0
     (row,) = listed(capsys)
-    assert (row["state"], row["reason"]) == (state, "approved by eve: ok")
+    assert (row["state"], row["reason"]) == ("shadow", "approved by eve: ok")
     assert main(["retrain", "approve", healing.healing_id]) == 1
     assert "not 'proposed'" in capsys.readouterr().err
 
 
 def test_reject(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    healing = proposed(home, challenger="b-2")
+    healing = proposed(home)
     assert main(["retrain", "reject", healing.trigger_id, "--actor", "eve"]) == 0
     (row,) = listed(capsys)
     assert (row["state"], row["reason"]) == ("rejected", "rejected by eve")
@@ -167,7 +162,7 @@ def test_sigterm_ends_an_idle_loop(home: Path) -> None:
 def test_run_tells_a_scheduler_how_it_stands(
     home: Path, monkeypatch: pytest.MonkeyPatch, state: State, status: int
 ) -> None:
-    healing = dataclasses.replace(proposed(home, challenger=None), state=state)
+    healing = dataclasses.replace(proposed(home), state=state)
     monkeypatch.setattr("retraining.loop.run_trigger", lambda *_arguments, **_named: healing)
     assert main(["retrain", "run", "--trigger-id", healing.trigger_id]) == status
 
