@@ -63,7 +63,7 @@ def check_what_is_left(root: Path, *, promoted: bool) -> None:
         store.close()
     html = (root / "report.html").read_text()
     assert html.count("<svg") >= 4
-    assert "source_validation" in html
+    assert "source validation" in html
 
 
 def check_nothing_runs(root: Path) -> None:
