@@ -132,6 +132,10 @@ def _check(options: Options, *, side_px: int) -> int:
         kept = [item for item in manifest.items if item.path not in bad]
         root = _root_from(options.out, manifest.root)
         write_manifest(options.out, root=root, classes=manifest.classes, items=kept)
+        left_out = len(manifest.items) - len(kept)
+        print(f"{options.out}: {len(kept)} images, {left_out} left out", file=sys.stderr)
+    elif broken:
+        print("Training refuses broken images; leave them out with --out NEW.", file=sys.stderr)
     if options.json:
         print_json(
             {

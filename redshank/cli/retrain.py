@@ -92,6 +92,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
 def _loop(place: Workplace, *, once: bool) -> int:
     from retraining.loop import run_loop
 
+    if not once:
+        _say(f"working on triggers of {place.model}; retraining.mode is {place.rules.mode}")
     worked = run_loop(place, holder=_holder(), once=once, stop=stop_on_signals().is_set)
     if not worked:
         _say("another loop holds the lease; nothing was done")
@@ -134,9 +136,12 @@ def _trigger(store: ControlStore, options: argparse.Namespace, settings: Setting
         raise ConflictError("the same trigger was there already", hint="See: redshank retrain list")
     print(trigger.trigger_id)
     captured = FieldStore(settings.home.path("field")).domains()
-    for name in sorted(set(domains) - set(captured)):
-        known = ", ".join(captured) or "none"
+    known = ", ".join(captured) or "none"
+    missing = sorted(set(domains) - set(captured))
+    for name in missing:
         _say(f"no field image of {name!r} is captured yet (captured: {known}); it waits for some")
+    if missing or not captured:
+        _say("redshank serve keeps images of the domains in serving.capture_domains only")
     return 0
 
 

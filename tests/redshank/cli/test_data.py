@@ -76,11 +76,16 @@ def test_check_names_broken_images_and_writes_a_clean_manifest(
     main(["data", "scan", str(images), "--out", str(out)])
     capsys.readouterr()
     assert main(["data", "check", str(out), "--json", "--out", str(clean)]) == 3
-    report = json.loads(capsys.readouterr().out)
+    streams = capsys.readouterr()
+    assert "clean.jsonl: 18 images, 2 left out" in streams.err
+    report = json.loads(streams.out)
     assert [one["path"] for one in report["broken"]] == ["north/cat/0.png", "south/dog/1.png"]
     assert all(one["reason"] for one in report["broken"])
     assert main(["data", "check", str(clean)]) == 0
+    assert "--out" not in capsys.readouterr().err
     assert len(read_manifest(clean).items) == 18
+    assert main(["data", "check", str(out)]) == 3
+    assert "leave them out with --out NEW" in capsys.readouterr().err
 
 
 def test_scan_of_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

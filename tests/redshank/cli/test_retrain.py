@@ -85,6 +85,20 @@ def test_a_forged_trail_is_reported(home: Path, capsys: pytest.CaptureFixture[st
     assert "broken at row 1" in capsys.readouterr().err
 
 
+def test_a_trigger_says_when_no_image_is_kept(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["retrain", "trigger"]) == 0
+    assert "serving.capture_domains" in capsys.readouterr().err
+    (home / "field" / "pier").mkdir(parents=True)
+    assert main(["retrain", "trigger", "--domains", "pier"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["retrain", "trigger", "--domains", "quay"]) == 0
+    said = capsys.readouterr().err
+    assert "no field image of 'quay' is captured yet (captured: pier)" in said
+    assert "serving.capture_domains" in said
+
+
 def test_approve(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     healing = proposed(home)
     assert main(["retrain", "approve", healing.healing_id, "--reason", "ok", "--actor", "eve"]) == 0
@@ -134,7 +148,8 @@ def test_a_wrong_schedule_is_an_error_at_once(
 
 def test_sigterm_ends_an_idle_loop(home: Path) -> None:
     options = ["--set", f"home.root={home}", "--set", "retraining.poll_s=0.2"]
-    loop = subprocess.Popen([sys.executable, "-m", "redshank", "retrain", *options, "loop"])
+    command = [sys.executable, "-m", "redshank", "retrain", *options, "loop"]
+    loop = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     end_s = time.monotonic() + 30
     store = open_control(f"sqlite:///{home}/control.db")
     while (lease := store.acquire("test", ttl_s=60)) is not None:
@@ -142,7 +157,9 @@ def test_sigterm_ends_an_idle_loop(home: Path) -> None:
         assert time.monotonic() < end_s
         time.sleep(0.1)
     loop.send_signal(signal.SIGTERM)
-    assert loop.wait(30) == 0
+    _, said = loop.communicate(timeout=30)
+    assert loop.returncode == 0
+    assert said == "working on triggers of default; retraining.mode is propose\n"
     lease = store.acquire("test", ttl_s=60)
     assert lease is not None
     assert not lease.took_over
