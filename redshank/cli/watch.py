@@ -105,7 +105,8 @@ def _status(settings: Settings, *, as_json: bool) -> int:
         print_json(rows)
     else:
         if not rows:
-            print("no domain has sent anything yet", file=sys.stderr)
+            tick = f"a tick of {settings.monitoring.tick_s:g} s is counted when it is over"
+            print(f"no domain has been counted yet; {tick}", file=sys.stderr)
         for row in rows:
             print(f"{row['domain']:<20} {row['state']:<9} {row['sentence']}")
     return 3 if any(row["state"] == "degraded" for row in rows) else 0

@@ -54,7 +54,10 @@ def open_engine(database: str | Path, *, create: bool = True) -> sa.Engine:
     if create:
         path.parent.mkdir(parents=True, exist_ok=True)
     elif not path.is_file():
-        raise InputError(f"{path} does not exist", hint="Nothing has been written there yet.")
+        raise InputError(
+            f"{path} does not exist",
+            hint="Nothing has been written there yet; `redshank watch` begins monitor.db.",
+        )
     options = {"timeout": BUSY_S, "isolation_level": None, "check_same_thread": False}
     engine = sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args=options)
     sa.event.listen(engine, "connect", _set_pragmas)

@@ -95,7 +95,12 @@ def test_status_before_the_first_run_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["watch", "status", *options(tmp_path)]) == 1
-    assert "monitor.db does not exist" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "monitor.db does not exist" in said
+    assert "`redshank watch` begins" in said
+    open_monitor(str(tmp_path / "monitor.db"))
+    assert main(["watch", "status", *options(tmp_path)]) == 0
+    assert "a tick of 300 s is counted when it is over" in capsys.readouterr().err
 
 
 def test_running_refusing_a_second_and_stopping_on_sigterm(
