@@ -34,7 +34,10 @@ class Ages:
 def check_digest(sha256: str) -> None:
     """Refuse what is no sha256: it becomes the name of a file."""
     if not _DIGEST.fullmatch(sha256):
-        raise InputError(f"{sha256[:80]!r} is no sha256 digest (64 hex digits)")
+        raise InputError(
+            f"{sha256[:80]!r} is no sha256 digest (64 hex digits)",
+            hint="`sha256sum FILE` prints that of the image as it was sent.",
+        )
 
 
 def folder_name(domain: str) -> str:

@@ -134,7 +134,10 @@ class Registry:
         with self._locked(model):
             old = self.read(model)
             if old.previous is None:
-                raise ConflictError(f"model {model!r} has no previous bundle to go back to")
+                raise ConflictError(
+                    f"model {model!r} has no previous bundle to go back to",
+                    hint="Publish another one: redshank models publish BUNDLE",
+                )
             read_bundle(self.bundle_path(old.previous))
             return self._write(
                 dataclasses.replace(

@@ -51,8 +51,9 @@ def test_publishing_the_live_bundle_again_changes_nothing(registry: Registry) ->
 
 def test_rollback_goes_back_and_forth(registry: Registry) -> None:
     _publish(registry, "a")
-    with pytest.raises(ConflictError, match="no previous bundle"):
+    with pytest.raises(ConflictError, match="no previous bundle") as caught:
         registry.rollback("default", actor="t", reason="r", at_s=0.0)
+    assert "models publish" in caught.value.hint
     _publish(registry, "b")
     assert registry.rollback("default", actor="t", reason="r", at_s=0.0).live == "a"
     assert registry.rollback("default", actor="t", reason="r", at_s=0.0).live == "b"
