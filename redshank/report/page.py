@@ -107,7 +107,9 @@ def _latent_panels(story: Story, per_domain: int, notes: list[str]) -> list[Late
         except RedshankError as error:
             notes.append(f"latent space of {bundle}: {error.message}")
             continue
-        if latent is not None:
+        if latent is None:
+            notes.append(f"latent space of {bundle}: too few images of the last run are here")
+        else:
             panels.append(_latent_panel(bundle, latent))
     return panels
 

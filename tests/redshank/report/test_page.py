@@ -9,6 +9,7 @@ from redshank.cells import NUM_CONFIDENCE_BINS, NUM_NOVELTY_BINS
 from redshank.cli import main
 from redshank.records import from_dict
 from redshank.registry import Release
+from redshank.report import page
 from redshank.report.collect import collect
 from redshank.report.figures import before_after, held_accuracy, scatter
 from redshank.report.page import write_report
@@ -183,6 +184,15 @@ def test_a_bundle_that_is_gone_becomes_a_note(home: Home, tmp_path: Path) -> Non
     out = tmp_path / "report.html"
     write_report(collect(home, model="default"), out, latent_images=10, clock=lambda: 0.0)
     assert f"latent space of {BUNDLE}: " in out.read_text()
+
+
+def test_too_few_images_for_the_latent_space_become_a_note(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "latent_space", lambda *_arguments, **_named: None)
+    out = tmp_path / "report.html"
+    write_report(collect(home, model="default"), out, latent_images=10, clock=lambda: 0.0)
+    assert f"latent space of {BUNDLE}: too few images" in out.read_text()
 
 
 def test_a_damaged_control_database_becomes_a_note(home: Home) -> None:
