@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format-check lint types imports pytest docs-check format bench prove clean
+.PHONY: help setup demo test check format-check lint types imports pytest docs-check format bench prove gpu-test clean
 
 help:  ## print the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -56,6 +56,9 @@ bench: $(VENV)/.ready  ## leave-one-domain-out table (hours on two cores; resume
 prove: $(VENV)/.ready  ## long proofs of docs/proofs.md: kill -9 everywhere, broken releases under load
 	$(BIN)/python -m benchmarks.kill_ring --seeds 0 1 2 --kills 14 --minutes 3
 	$(BIN)/python -m benchmarks.swap_under_load --releases 40
+
+gpu-test: $(VENV)/.ready  ## tests that need an NVIDIA device; skipped with a reason where there is none
+	$(BIN)/python -m pytest -m gpu
 
 clean:  ## remove the environment and everything redshank made here
 	rm -rf $(VENV) var build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
