@@ -72,12 +72,15 @@ class TrainingSettings:
     weights: str = ""
     """File of pretrained backbone weights (safetensors, or torchvision's .pth); empty: scratch."""
     steps: int = 2000
+    """Steps of the optimiser."""
     labelled_per_step: int = 24
     """Labelled images a step, spread evenly over source domains."""
     unlabelled_per_step: int = 48
     """Unlabelled images a step, spread evenly over all training domains."""
     learning_rate: float = 0.03
+    """Highest rate of SGD; falls along a cosine."""
     weight_decay: float = 5e-4
+    """L2 penalty of SGD."""
     ema_decay: float = 0.995
     """Decay of the weight average that is evaluated and exported."""
     field_share: float = 0.5
@@ -92,9 +95,11 @@ class TrainingSettings:
     """Random tint and inversion of labelled and strong views, in [0, 1]; 0 where colour tells
     classes apart."""
     seed: int = 0
+    """Equal seeds give equal weights on one kind of machine."""
     threads: int = 0
     """CPU threads; 0: let torch decide."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes an NVIDIA device where there is one."""
     checkpoint_every: int = 500
     """Steps between checkpoints that `--resume` starts from."""
     fixmatch: FixMatchSettings = field(default_factory=FixMatchSettings)
@@ -125,11 +130,17 @@ class ServingSettings:
     """`[serving]`."""
 
     model: str = "default"
+    """Name of the release to serve."""
     host: str = "127.0.0.1"
+    """Address to listen on; beyond loopback, set tokens_file."""
     port: int = 3000
+    """TCP port of predictions, metrics and administration."""
     workers: int = 1
+    """Processes that answer; for real backbones on a CPU, one a core."""
     max_body_bytes: int = 16 * 1024 * 1024
+    """Largest request body; more is answered 413."""
     max_pixels: int = 50_000_000
+    """Largest image, width times height; more is answered 413."""
     max_batch: int = 16
     """Images one worker runs at once."""
     max_queue: int = 256
@@ -147,7 +158,9 @@ class ServingSettings:
     flush_s: float = 1.0
     """Longest time an event waits in memory."""
     flush_events: int = 500
+    """Events in memory that are written at once, before flush_s is over."""
     retention_days: float = 14.0
+    """Days that prediction events are kept in the spool."""
     capture_domains: tuple[str, ...] = ()
     """Domains whose images may be kept for retraining; empty: none."""
     capture_per_domain: int = 2000
@@ -188,6 +201,7 @@ class MonitoringSettings:
     """How long the counts of each tick are kept, at least; 0: for ever. A version that no release
     names is forgotten after as long without events."""
     host: str = "127.0.0.1"
+    """Address of metrics and status page."""
     port: int = 9464
     """Metrics and status page; 0: any free port."""
     trigger: bool = True
@@ -219,6 +233,7 @@ class RetrainingSettings:
     schedule: str = ""
     """Cron expression (UTC) of scheduled retraining; empty: none."""
     poll_s: float = 5.0
+    """Seconds between two looks of the loop."""
     cooldown_s: float = 604_800.0
     """Least time between two healings of a model; doubled after a rejected one."""
     min_images: int = 300
