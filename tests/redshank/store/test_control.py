@@ -3,7 +3,6 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,19 +13,13 @@ from hypothesis import strategies as st
 from redshank.errors import ConflictError, InputError, IntegrityError
 from redshank.healing import ENDS, Gate, State, check_transition, states
 from redshank.store.control import ControlStore, open_control
-from redshank.store.control_schema import AUDIT, HEALINGS, METADATA
+from redshank.store.control_schema import AUDIT, HEALINGS
 from redshank.store.engine import open_engine, write
 from redshank.trigger import Trigger, make_trigger
 
+from .conftest import Clock
+
 GATE = Gate("class_entropy", "pier", "pass", 0.01, 0.05, 300, None, "fine")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def a_trigger(onset_s: float = 5.0, domains: tuple[str, ...] = ("pier",)) -> Trigger:
@@ -39,29 +32,6 @@ def a_trigger(onset_s: float = 5.0, domains: tuple[str, ...] = ("pier",)) -> Tri
         actor="evaluator",
         evidence={"reason": "mean confidence fell", "log10_evidence": 3.2},
     )
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/control.db"
-    server = str(request.getfixturevalue("postgresql_url"))
-    engine = open_engine(server)
-    METADATA.drop_all(engine)
-    engine.dispose()
-    return server
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(url: str, clock: Clock) -> Iterator[ControlStore]:
-    opened = open_control(url, clock=clock)
-    yield opened
-    opened.close()
 
 
 def test_a_trigger_is_stored_once_with_one_pending_healing(store: ControlStore) -> None:

@@ -2,47 +2,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from redshank.errors import ConflictError
-from redshank.store.control import ControlStore, open_control
-from redshank.store.control_schema import METADATA
-from redshank.store.engine import open_engine
+from redshank.store.control import ControlStore
 from redshank.trigger import make_trigger
 
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/control.db"
-    server = str(request.getfixturevalue("postgresql_url"))
-    engine = open_engine(server)
-    METADATA.drop_all(engine)
-    engine.dispose()
-    return server
+from .conftest import Clock
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(url: str, clock: Clock) -> Iterator[ControlStore]:
-    opened = open_control(url, clock=clock)
-    yield opened
-    opened.close()
+    return Clock(0.0)
 
 
 def test_one_holder_at_a_time(store: ControlStore, clock: Clock) -> None:
