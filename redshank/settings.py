@@ -60,6 +60,22 @@ class FixCLRSettings:
 
 
 @dataclass(frozen=True)
+class StyleSettings:
+    """`[training.style]`: share of strong views that change their style so; 0 switches it off."""
+
+    fourier: float = 0.0
+    """Fourier amplitudes mixed with those of an image of another domain."""
+    channel_statistics: float = 0.0
+    """Mean and spread of each channel mixed with those of an image of another domain."""
+    random_convolution: float = 0.0
+    """A random convolution, mixed with the image."""
+    texture: float = 0.0
+    """Difference from a random texture."""
+    labelled: bool = False
+    """Labelled views change their style too."""
+
+
+@dataclass(frozen=True)
 class TrainingSettings:
     """`[training]`."""
 
@@ -94,6 +110,8 @@ class TrainingSettings:
     colour_jitter: float = 0.5
     """Random tint and inversion of labelled and strong views, in [0, 1]; 0 where colour tells
     classes apart."""
+    labelled_view: Literal["weak", "strong"] = "weak"
+    """How far labelled images are changed: shift and colours, or all that unlabelled ones see."""
     seed: int = 0
     """Equal seeds give equal weights on one kind of machine."""
     threads: int = 0
@@ -104,6 +122,7 @@ class TrainingSettings:
     """Steps between checkpoints that `--resume` starts from."""
     fixmatch: FixMatchSettings = field(default_factory=FixMatchSettings)
     fixclr: FixCLRSettings = field(default_factory=FixCLRSettings)
+    style: StyleSettings = field(default_factory=StyleSettings)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def labelled_view(
         colour_jitter: 0 to 1: each channel is scaled by 1 -+ this at most, and the image is
             inverted (dark on light for light on dark) with this probability.
     """
-    return _recoloured(weak_view(images_BHW3, generator, flip=flip), colour_jitter, generator)
+    return recoloured(weak_view(images_BHW3, generator, flip=flip), colour_jitter, generator)
 
 
 def strong_view(
@@ -82,7 +82,24 @@ def strong_view(
         flip: mirror half of the images.
         colour_jitter: see `labelled_view`.
     """
-    x_B3HW = weak_view(images_BHW3, generator, flip=flip)
+    return strengthened(
+        weak_view(images_BHW3, generator, flip=flip),
+        generator,
+        operations=operations,
+        cutout=cutout,
+        colour_jitter=colour_jitter,
+    )
+
+
+def strengthened(
+    x_B3HW: Tensor,
+    generator: Generator,
+    *,
+    operations: int = 2,
+    cutout: float = 0.5,
+    colour_jitter: float = 0.5,
+) -> Tensor:
+    """What `strong_view` does after the weak view; arguments as there."""
     size, device = len(x_B3HW), x_B3HW.device
     if not size:
         return x_B3HW
@@ -92,7 +109,7 @@ def strong_view(
     strength_BK = magnitude_BK * drawn_BK  # 0 is the identity of every operation
     x_B3HW = _photometric(x_B3HW, strength_BK[:, : len(PHOTOMETRIC)])
     x_B3HW = _geometric(x_B3HW, strength_BK[:, len(PHOTOMETRIC) :])
-    x_B3HW = _recoloured(x_B3HW, colour_jitter, generator)
+    x_B3HW = recoloured(x_B3HW, colour_jitter, generator)
     return _cutout(x_B3HW, cutout, generator)
 
 
@@ -164,7 +181,8 @@ def _geometric(x_B3HW: Tensor, strength_BK: Tensor) -> Tensor:
     return functional.grid_sample(x_B3HW, grid_BHW2, padding_mode="border", align_corners=False)
 
 
-def _recoloured(x_B3HW: Tensor, jitter: float, generator: Generator) -> Tensor:
+def recoloured(x_B3HW: Tensor, jitter: float, generator: Generator) -> Tensor:
+    """Inversion and tint of `labelled_view`."""
     if not jitter:
         return x_B3HW
     draw_B4 = torch.rand(len(x_B3HW), 4, generator=generator, device=x_B3HW.device)

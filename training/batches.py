@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from .augment import labelled_view, strong_view, weak_view
 from .data import TrainingData
 from .sampler import DomainBatches, Indices
+from .views import Views
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,9 @@ class Batch:
     strong_U3HW: Tensor
     report_label_U: Tensor
     """True classes where known (-1 elsewhere), for figures only."""
+    domain_L: Tensor
+    """Number of each labelled image's domain, as `TrainingData.domain_N` counts."""
+    domain_U: Tensor
 
 
 class Batches:
@@ -33,8 +36,7 @@ class Batches:
         labelled: images a step, spread evenly over source domains.
         unlabelled: images a step, spread evenly over source and target domains; 0 draws none.
         field_share: largest share of the unlabelled images that target domains may take.
-        flip: mirror half of the images.
-        colour_jitter: of labelled and strong views, see `labelled_view`.
+        views: how images are changed.
         seed: of the draw and the views.
         device: where the views are made.
     """
@@ -46,8 +48,7 @@ class Batches:
         labelled: int,
         unlabelled: int,
         field_share: float,
-        flip: bool,
-        colour_jitter: float,
+        views: Views,
         seed: int,
         device: torch.device,
     ) -> None:
@@ -66,8 +67,7 @@ class Batches:
             for number, (indices, size) in enumerate(streams)
         )
         self._data, self._seed, self._device = data, seed, device
-        self._flip, self._jitter = flip, colour_jitter
-        self._generator = Generator(device)
+        self._views, self._generator = views, Generator(device)
 
     def batch(self, step: int) -> Batch:
         """The views of step `step` (from 0)."""
@@ -75,15 +75,21 @@ class Batches:
         self._generator.manual_seed(int(state >> np.uint64(1)))
         labelled = self._labelled.batch(step)
         unlabelled = np.concatenate([stream.batch(step) for stream in self._unlabelled])
+        domain_L, domain_U = self._domains(labelled), self._domains(unlabelled)
         images_U = self._images(unlabelled)
-        generator, flip, jitter = self._generator, self._flip, self._jitter
+        views, generator = self._views, self._generator
         return Batch(
-            labelled_view(self._images(labelled), generator, flip=flip, colour_jitter=jitter),
+            views.labelled(self._images(labelled), domain_L, generator),
             self._data.label_N[labelled].to(self._device),
-            weak_view(images_U, generator, flip=flip),
-            strong_view(images_U, generator, flip=flip, colour_jitter=jitter),
+            views.weak(images_U, generator),
+            views.strong(images_U, domain_U, generator),
             self._data.report_label_N[unlabelled].to(self._device),
+            domain_L,
+            domain_U,
         )
+
+    def _domains(self, indices: Indices) -> Tensor:
+        return torch.from_numpy(self._data.domain_N[indices]).to(self._device)
 
     def _images(self, indices: Indices) -> Tensor:
         return self._data.images_NHW3[torch.from_numpy(indices)].to(self._device)

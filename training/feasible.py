@@ -35,6 +35,10 @@ def check_settings(settings: TrainingSettings) -> None:
         "fixclr.weight": (settings.fixclr.weight, 0.0, 1e6),
         "fixclr.temperature": (settings.fixclr.temperature, 1e-4, 1e4),
         "fixclr.ramp_share": (settings.fixclr.ramp_share, 0.0, 1.0),
+        "style.fourier": (settings.style.fourier, 0.0, 1.0),
+        "style.channel_statistics": (settings.style.channel_statistics, 0.0, 1.0),
+        "style.random_convolution": (settings.style.random_convolution, 0.0, 1.0),
+        "style.texture": (settings.style.texture, 0.0, 1.0),
     }
     for name, (value, low, high) in limits.items():
         if not low <= value <= high:

@@ -27,6 +27,8 @@ from .data import TrainingData
 from .history import History
 from .images import Progress
 from .step import Losses, make_optimizer, ramp, set_learning_rate, step_losses
+from .style import StyleShares
+from .views import Views
 
 HISTORY_ROWS = 100
 
@@ -66,6 +68,23 @@ def fit(
         if loop.step % settings.checkpoint_every == 0 or loop.step == steps:
             loop.save(checkpoint)
     return Fitted(loop.average, loop.history.as_rows())
+
+
+def views_of(settings: TrainingSettings) -> Views:
+    """The views that the settings ask for."""
+    style = settings.style
+    return Views(
+        flip=settings.horizontal_flip,
+        colour_jitter=settings.colour_jitter,
+        style=StyleShares(
+            fourier=style.fourier,
+            channel_statistics=style.channel_statistics,
+            random_convolution=style.random_convolution,
+            texture=style.texture,
+        ),
+        style_labelled=style.labelled,
+        strong_labelled=settings.labelled_view == "strong",
+    )
 
 
 def initial_model(data: TrainingData, settings: TrainingSettings) -> Backbone:
@@ -111,8 +130,7 @@ class _Loop:
             labelled=settings.labelled_per_step,
             unlabelled=settings.unlabelled_per_step if self._needs_unlabelled() else 0,
             field_share=settings.field_share,
-            flip=settings.horizontal_flip,
-            colour_jitter=settings.colour_jitter,
+            views=views_of(settings),
             seed=settings.seed,
             device=device,
         )

@@ -8,8 +8,13 @@ import torch
 from redshank.dataset import read_manifest
 from training.batches import Batches, field_images
 from training.data import TrainingData, load_data
+from training.style import StyleShares
+from training.views import Views
 
 from .conftest import MakeManifest
+
+PLAIN = Views()
+FOURIER = StyleShares(fourier=1.0)
 
 
 @pytest.fixture
@@ -18,14 +23,19 @@ def data(make_manifest: MakeManifest, tmp_path: Path) -> TrainingData:
     return load_data(manifest, 16, tmp_path / "x.npy", lambda _p, _d, _t: None)
 
 
-def batches(data: TrainingData, seed: int = 0, unlabelled: int = 9, share: float = 0.5) -> Batches:
+def batches(
+    data: TrainingData,
+    seed: int = 0,
+    unlabelled: int = 9,
+    share: float = 0.5,
+    views: Views = PLAIN,
+) -> Batches:
     return Batches(
         data,
         labelled=4,
         unlabelled=unlabelled,
         field_share=share,
-        flip=False,
-        colour_jitter=0.5,
+        views=views,
         seed=seed,
         device=torch.device("cpu"),
     )
@@ -57,3 +67,32 @@ def test_supervised_training_draws_no_unlabelled_images(data: TrainingData) -> N
     batch = batches(data, unlabelled=0).batch(0)
     assert batch.weak_U3HW.shape == (0, 3, 16, 16)
     assert batch.strong_U3HW.shape == (0, 3, 16, 16)
+
+
+def test_domains_come_along_and_styles_change_strong_views_only(data: TrainingData) -> None:
+    plain = batches(data).batch(2)
+    assert plain.domain_L.tolist() == data.domain_N[batches(data)._labelled.batch(2)].tolist()
+    assert sorted(set(plain.domain_U.tolist())) == [0, 1, 2]
+    one = batches(data, views=Views(style=FOURIER)).batch(2)
+    assert torch.equal(plain.labelled_L3HW, one.labelled_L3HW)
+    assert torch.equal(plain.weak_U3HW, one.weak_U3HW)
+    assert not torch.equal(plain.strong_U3HW, one.strong_U3HW)
+    both = batches(data, views=Views(style=FOURIER, style_labelled=True)).batch(2)
+    assert not torch.equal(plain.labelled_L3HW, both.labelled_L3HW)
+
+
+def test_styles_of_share_zero_change_no_number(data: TrainingData) -> None:
+    plain, off = batches(data), batches(data, views=Views(style_labelled=True))
+    for name in ("labelled_L3HW", "weak_U3HW", "strong_U3HW"):
+        assert torch.equal(getattr(plain.batch(3), name), getattr(off.batch(3), name))
+
+
+def test_labelled_views_can_be_as_strong_as_the_others(data: TrainingData) -> None:
+    weak = batches(data, views=Views(colour_jitter=0.0)).batch(1)
+    strong = batches(data, views=Views(colour_jitter=0.0, strong_labelled=True)).batch(1)
+    assert strong.labelled_L3HW.shape == weak.labelled_L3HW.shape
+    assert torch.equal(strong.label_L, weak.label_L)
+    levels = 255.0 * weak.labelled_L3HW  # a shift keeps the levels of uint8, rotation does not
+    assert (levels - levels.round()).abs().max() < 1e-3
+    levels = 255.0 * strong.labelled_L3HW
+    assert (levels - levels.round()).abs().max() > 0.1
