@@ -51,9 +51,26 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         return _list(registry, as_json=options.json)
     if options.action == "show":
         return _show(registry, options.model, settings, as_json=options.json)
-    release = _change(registry, options)
+    if options.action == "rollback":
+        release = _roll_back(registry, options, settings)
+    else:
+        release = _change(registry, options)
     print(f"{release.model}: revision {release.revision}, live {release.live}")
     return 0
+
+
+def _roll_back(registry: Registry, options: argparse.Namespace, settings: Settings) -> Release:
+    from redshank.store.control import open_control
+    from redshank.store.decisions import roll_back
+
+    store = open_control(settings.home.control_database)
+    try:
+        actor = options.actor or user_name()
+        return roll_back(
+            store, registry, options.model, actor=actor, reason=options.reason, at_s=time.time()
+        )
+    finally:
+        store.close()
 
 
 def _change(registry: Registry, options: argparse.Namespace) -> Release:
@@ -62,8 +79,6 @@ def _change(registry: Registry, options: argparse.Namespace) -> Release:
     if options.action == "publish":
         bundle_id = _bundle_id(registry, options.bundle)
         return registry.publish(bundle_id, **stamp, at_s=now_s)
-    if options.action == "rollback":
-        return registry.rollback(options.model, **stamp, at_s=now_s)
     bundle_id = _bundle_id(registry, options.bundle) if options.bundle else ""
     if options.action == "shadow":
         return registry.set_shadow(options.model, bundle_id or None, **stamp, at_s=now_s)

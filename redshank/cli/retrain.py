@@ -27,7 +27,6 @@ from redshank.records import as_dict
 from redshank.settings import Settings
 
 if TYPE_CHECKING:
-    from redshank.healing import Healing, State
     from redshank.store.control import ControlStore
     from retraining.workplace import Workplace
 
@@ -75,10 +74,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
                 return _trigger(store, options, settings)
             case "list":
                 return _list(store, as_json=options.json)
-            case "approve":
-                return _approve(store, options)
-            case "reject":
-                return _reject(store, options)
+            case "approve" | "reject":
+                return _decision(store, options)
             case "audit":
                 return _audit(store, options)
             case "forget":
@@ -165,33 +162,12 @@ def _list(store: ControlStore, *, as_json: bool) -> int:
     return 0
 
 
-def _approve(store: ControlStore, options: argparse.Namespace) -> int:
-    healing = store.healing(options.id)
-    if healing.state != "proposed":
-        raise ConflictError(
-            f"healing {healing.healing_id} is {healing.state!r}, not 'proposed'",
-            hint="Only a proposal can be approved. See: redshank retrain list",
-        )
-    return _decide(store, healing, "shadow", options, "approved")
+def _decision(store: ControlStore, options: argparse.Namespace) -> int:
+    from redshank.store.decisions import approve, reject
 
-
-def _reject(store: ControlStore, options: argparse.Namespace) -> int:
-    healing = store.healing(options.id)
-    if healing.state not in ("pending", "proposed", "shadow"):
-        raise ConflictError(
-            f"healing {healing.healing_id} is {healing.state!r}",
-            hint="A live one goes back with: redshank models rollback MODEL",
-        )
-    new: State = "vetoed" if healing.state == "pending" else "rejected"
-    return _decide(store, healing, new, options, "rejected")
-
-
-def _decide(
-    store: ControlStore, healing: Healing, new: State, options: argparse.Namespace, word: str
-) -> int:
+    decide = approve if options.action == "approve" else reject
     actor = options.actor or user_name()
-    reason = f"{word} by {actor}" + (f": {options.reason}" if options.reason else "")
-    moved = store.transition(healing, new, reason=reason, actor=actor, lease=None)
+    moved = decide(store, options.id, actor=actor, reason=options.reason)
     print(f"{moved.healing_id}  {moved.state}  {moved.reason}")
     return 0
 
