@@ -10,6 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from redshank.nn.pseudo_labels import PseudoLabels, Rule, State, Weak, probabilities
+
+
+def fixmatch(weak: Weak, state: State, rule: Rule) -> tuple[PseudoLabels, State]:
+    """Weight 1 from `rule.threshold` on, 0 below; see `pseudo_labels` for the call shape."""
+    confidence_B, label_B = probabilities(weak.logits_BC).max(dim=1)
+    weight_B = (confidence_B >= rule.threshold).to(confidence_B.dtype)
+    return PseudoLabels(label_B, weight_B, confidence_B), state
+
 
 def fixmatch_targets(logits_weak_BC: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """Pseudo-labels and which of them are confident enough to teach.
