@@ -215,14 +215,18 @@ class MonitoringSettings:
     silent_after_s: float = 86_400.0
     """A domain without events for so long is silent."""
     max_domains: int = 1000
-    """Domains under watch, with series of their own in metrics; the rest count as `other`."""
+    """Domains under watch; events of further ones count as `other`."""
+    metrics_domains: int = 1000
+    """Domains with series of their own in metrics; the others' sums have the domain `other`."""
     window_days: float = 60.0
     """How long the counts of each tick are kept, at least; 0: for ever. A version that no release
     names is forgotten after as long without events."""
     host: str = "127.0.0.1"
-    """Address of metrics and status page."""
+    """Address of metrics and console."""
     port: int = 9464
-    """Metrics and status page; 0: any free port."""
+    """Metrics and console; 0: any free port."""
+    tokens_file: str = ""
+    """JSON file token -> {"name": "ann", "roles": ["decide"]} of the console; empty: read only."""
     trigger: bool = True
     """Write a trigger when a domain becomes degraded."""
 
