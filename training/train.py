@@ -34,6 +34,7 @@ def train(
     *,
     resume: bool = False,
     parent: Path | None = None,
+    pixels: Path | None = None,
     progress: Progress = lambda _phase, _done, _total: None,
     clock: Clock = time.time,
 ) -> Path:
@@ -48,6 +49,7 @@ def train(
         out_dir: folder of runs.
         resume: go on where an interrupted training of the same data and settings stopped.
         parent: run whose weights to start from; classes and network must be the same.
+        pixels: file of these images decoded (see `load_images`), which stays; None: one of its own.
         progress: called with (phase, done, total).
         clock: seconds since the epoch.
 
@@ -67,7 +69,8 @@ def train(
     )
     work_name = workspace_name(origin.data_sha256, settings, parent_id)
     with _torch_as_set(settings), open_workspace(out_dir / work_name, resume=resume) as work:
-        data = load_data(origin.manifest, settings.image_size, work / "images.npy", progress)
+        cache = pixels or work / "images.npy"
+        data = load_data(origin.manifest, settings.image_size, cache, progress)
         start = held_out = None
         if parent and parent_run:
             start = load_parent(parent, parent_run, data.classes, settings)

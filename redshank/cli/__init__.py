@@ -21,6 +21,7 @@ from redshank.settings import Settings
 VERBS = {
     "data": "scan folders, check and split dataset manifests",
     "train": "train FixMatch + FixCLR on a dataset manifest",
+    "bench": "compare methods on unseen domains: methods x targets x seeds, one table",
     "export": "turn a run into a self-proving ONNX bundle",
     "models": "publish, roll back and list releases",
     "serve": "answer predictions over HTTP (BentoML)",

@@ -1,0 +1,123 @@
+"""The table as text for a terminal and as Markdown for a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .cells import labels_text
+from .table import Comparison, MeanSpread, Row, Table
+
+Grid = tuple[str, list[str], list[list[str]]]
+"""A sentence above it, the head, the lines."""
+
+
+def as_text(table: Table) -> str:
+    """Columns padded to their width; the first to the left, figures to the right."""
+    return "\n\n".join(f"{title}\n\n{_padded(head, lines)}" for title, head, lines in _grids(table))
+
+
+def as_markdown(table: Table) -> str:
+    """The same as Markdown tables."""
+    return "\n\n".join(f"{title}\n\n{_piped(head, lines)}" for title, head, lines in _grids(table))
+
+
+def _grids(table: Table) -> list[Grid]:
+    grids = [_accuracy_grid(table), _quality_grid(table)]
+    return [*grids, _comparison_grid(table)] if table.comparisons else grids
+
+
+def _accuracy_grid(table: Table) -> Grid:
+    seeds = ", ".join(map(str, table.seeds))
+    title = (
+        f"Accuracy on the unseen domain in %, mean ± standard deviation over seeds ({seeds}). The "
+        "average's spread is that of the seeds' averages; worst is the lowest mean."
+    )
+    head = ["method", "labels", *table.targets, "average", "worst", "cells"]
+    return title, head, [_accuracy_line(row, table.targets) for row in table.rows]
+
+
+def _accuracy_line(row: Row, targets: Sequence[str]) -> list[str]:
+    cells = f"{row.cells}" if row.cells == row.wanted else f"{row.cells} of {row.wanted}"
+    columns = [_mean_spread(row.accuracy[target]) for target in targets]
+    name = [row.method, labels_text(row.labels_per_class)]
+    return [*name, *columns, _mean_spread(row.average), _percent(row.worst), cells]
+
+
+def _quality_grid(table: Table) -> Grid:
+    title = (
+        "Means over all cells. Pseudo-labels are those of the source domains' unlabelled images, "
+        "as the final average gives them."
+    )
+    head = ["method", "labels", "ECE, unseen", "pseudo-labels right", "used", "images/s", "s"]
+    lines = [
+        [
+            row.method,
+            labels_text(row.labels_per_class),
+            _percent(row.ece),
+            _percent(row.pseudo_label_precision),
+            _percent(row.pseudo_label_coverage),
+            "-" if row.images_per_s is None else f"{row.images_per_s:.0f}",
+            "-" if row.seconds is None else f"{row.seconds:.1f}",
+        ]
+        for row in table.rows
+    ]
+    return title, head, lines
+
+
+def _comparison_grid(table: Table) -> Grid:
+    title = (
+        "Differences in points, paired over targets and seeds: 95 % interval of each, exact "
+        "sign-flip test, p also corrected for all comparisons (Holm)."
+    )
+    head = ["comparison", "difference", "95 %", "better in", "p", "p, Holm"]
+    return title, head, [_comparison_line(one, table) for one in table.comparisons]
+
+
+def _comparison_line(one: Comparison, table: Table) -> list[str]:
+    many = len({row.labels_per_class for row in table.rows}) > 1
+    first, second = (
+        f"{method} ({labels_text(labels)})" if many else method
+        for method, labels in (one.first, one.second)
+    )
+    known = one.low is not None and one.high is not None
+    interval = f"{100 * (one.low or 0):+.1f} to {100 * (one.high or 0):+.1f}" if known else "-"
+    return [
+        f"{first} - {second}",
+        f"{100 * one.difference:+.1f}",
+        interval,
+        f"{one.better} of {one.n}",
+        _p(one.p),
+        _p(one.p_holm),
+    ]
+
+
+def _padded(head: list[str], lines: list[list[str]]) -> str:
+    widths = [max(len(line[n]) for line in [head, *lines]) for n in range(len(head))]
+    rows = []
+    for line in [head, *lines]:
+        cells = [line[0].ljust(widths[0])]
+        cells += [text.rjust(width) for text, width in zip(line[1:], widths[1:], strict=True)]
+        rows.append("  ".join(cells).rstrip())
+    return "\n".join(rows)
+
+
+def _piped(head: list[str], lines: list[list[str]]) -> str:
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, rule, *lines])
+
+
+def _mean_spread(value: MeanSpread | None) -> str:
+    if value is None:
+        return "-"
+    spread = f" ± {100 * value.spread:.1f}" if value.spread is not None else ""
+    return f"{100 * value.mean:.1f}{spread}"
+
+
+def _percent(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{100 * ratio:.1f}"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
