@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from redshank.dataset import Item, Manifest, representative_items
 from redshank.errors import InputError
+from redshank.image_bytes import read_bytes
 from redshank.preprocess import decode_image
 
 Pixels = npt.NDArray[np.uint8]
@@ -54,13 +55,13 @@ def pixel_chunks(
 
 
 def _pixels(manifest: Manifest, item: Item, height: int, width: int) -> Pixels:
-    path = manifest.image_path(item)
+    place = manifest.image_location(item)
     try:
-        return decode_image(path.read_bytes(), height, width)
+        return decode_image(read_bytes(place), height, width)
     except FileNotFoundError as error:
         raise InputError(
-            f"image {path} of the run's manifest is missing",
+            f"image {place} of the run's manifest is missing",
             hint="Put the data set back where it was in training, or train again.",
         ) from error
     except InputError as error:
-        raise InputError(f"{path}: {error.message}", hint=error.hint) from error
+        raise InputError(f"{place}: {error.message}", hint=error.hint) from error

@@ -1,8 +1,8 @@
 """The dataset manifest: one JSON line a image, behind a header line.
 
 `manifest.jsonl` starts with a `Header` and goes on with `Item`s. `path` is relative to `root`,
-which is relative to the folder of the manifest. Manifests are immutable: a split, a
-snapshot of field images or another labelling is a new file.
+which is relative to the folder of the manifest; both may be URIs (see `redshank.image_bytes`).
+Manifests are immutable: a split, a snapshot of field images or another labelling is a new file.
 
 Roles follow from the items alone: a *source* domain has labelled items in `train`, a *target*
 domain only unlabelled ones, an *unseen* domain none.
@@ -11,17 +11,21 @@ domain only unlabelled ones, an *unseen* domain none.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from redshank.errors import InputError, SchemaError
 from redshank.files import sha256_file, write_atomic
+from redshank.image_bytes import Location, as_location, is_uri, join_location, read_bytes
 from redshank.records import as_dict, check_schema, from_dict
 
 SCHEMA = 1
 Split = Literal["train", "val", "test"]
+SPLITS: frozenset[str] = frozenset(get_args(Split))
 
 
 @dataclass(frozen=True)
@@ -30,16 +34,17 @@ class Header:
 
     schema: int
     root: str
-    """Where `path` starts: relative to the manifest's folder, or absolute."""
+    """Where `path` starts: relative to the manifest's folder, absolute, or a URI."""
     classes: tuple[str, ...]
     """Class names in index order."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One image."""
 
     path: str
+    """Relative to the root, absolute, or a URI."""
     domain: str
     label: str = ""
     """Class name that training may use; empty when unlabelled."""
@@ -56,25 +61,25 @@ class Item:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A read manifest. `root` is resolved; `items` keep the file's order."""
+    """A read manifest. A local `root` is resolved; `items` keep the file's order."""
 
     classes: tuple[str, ...]
-    root: Path
+    root: Location
     items: tuple[Item, ...]
 
-    @property
+    @cached_property
     def domains(self) -> tuple[str, ...]:
         """Every domain, sorted."""
         return tuple(sorted({item.domain for item in self.items}))
 
-    @property
+    @cached_property
     def source_domains(self) -> tuple[str, ...]:
         """Domains with labelled training images, sorted."""
         return tuple(
             sorted({item.domain for item in self.items if item.split == "train" and item.label})
         )
 
-    @property
+    @cached_property
     def target_domains(self) -> tuple[str, ...]:
         """Domains whose training images are all unlabelled, sorted."""
         seen = {item.domain for item in self.items if item.split == "train"}
@@ -84,9 +89,24 @@ class Manifest:
         """Index of a class name; -1 for the empty (unknown) label."""
         return self.classes.index(label) if label else -1
 
+    def image_location(self, item: Item) -> Location:
+        """Where the bytes of `item` are: a local path, or the text of a URI."""
+        return join_location(self.root, item.path)
+
     def image_path(self, item: Item) -> Path:
-        """Where the bytes of `item` are."""
-        return self.root / item.path
+        """Where the bytes of `item` are, on this machine.
+
+        Raises:
+            InputError: they are somewhere else.
+        """
+        location = self.image_location(item)
+        if isinstance(location, str):
+            raise InputError(f"{location} is no local file, which is needed here")
+        return location
+
+    def read_image(self, item: Item) -> bytes:
+        """The bytes of `item`; raises as `redshank.image_bytes.read_bytes`."""
+        return read_bytes(self.image_location(item))
 
 
 def representative_items(manifest: Manifest) -> dict[str, tuple[Item, ...]]:
@@ -106,37 +126,24 @@ def representative_items(manifest: Manifest) -> dict[str, tuple[Item, ...]]:
 
 
 def write_manifest(path: Path, *, root: str, classes: Iterable[str], items: Iterable[Item]) -> str:
-    """Write a manifest atomically; returns its sha256 digest."""
+    """Write a manifest atomically, item by item; returns its sha256 digest."""
     header = Header(SCHEMA, root, tuple(classes))
-    lines = [_line(header), *(_line(item) for item in items)]
-    write_atomic(path, b"".join(lines))
+    write_atomic(path, _lines(header, items))
     return sha256_file(path)
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read a whole manifest and check that every line fits.
+    """Read a whole manifest, line by line, and check that every line fits.
 
     Raises:
         InputError: the file is missing, empty, or an item names an unknown class.
         SchemaError: a line has an unknown field or a wrong type.
     """
-    header, items = _open(path)
-    known = set(header.classes)
-    checked = []
-    for number, item in enumerate(items, start=2):
-        for label in (item.label, item.hidden_label):
-            if label and label not in known:
-                raise InputError(
-                    f"{path}, line {number}: class {label!r} is not among the header's classes",
-                    hint=f"Known classes: {', '.join(header.classes)}.",
-                )
-        checked.append(item)
-    return Manifest(header.classes, _resolve(path, header.root), tuple(checked))
-
-
-def _open(path: Path) -> tuple[Header, Iterator[Item]]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # U+2028 may be in a file's name
+        with path.open(encoding="utf-8", newline="\n") as file:  # U+2028 may be in a file's name
+            lines = enumerate(file, start=1)
+            header = _header(next(lines, (1, ""))[1], path)
+            items = tuple(_items(lines, path, header.classes))
     except FileNotFoundError as error:
         raise InputError(
             f"manifest {path} does not exist", hint="Make one: redshank data scan FOLDER"
@@ -146,35 +153,88 @@ def _open(path: Path) -> tuple[Header, Iterator[Item]]:
             f"{path} is not a manifest (JSON lines, UTF-8)",
             hint="Make one: redshank data scan FOLDER",
         ) from error
-    if not lines[0].strip():
+    return Manifest(header.classes, _resolve(path, header.root), items)
+
+
+def _header(line: str, path: Path) -> Header:
+    if not line.strip():
         raise InputError(f"manifest {path} is empty")
-    values = _parse(lines[0], path, 1)
+    values = _parse(line, path, 1)
     check_schema(values, current=SCHEMA, source=f"{path}, line 1")
-    header = from_dict(Header, values, source=f"{path}, line 1")
-    return header, (
-        from_dict(Item, _parse(line, path, number), source=f"{path}, line {number}")
-        for number, line in enumerate(lines[1:], start=2)
-        if line.strip()
+    return from_dict(Header, values, source=f"{path}, line 1")
+
+
+def _items(
+    lines: Iterable[tuple[int, str]], path: Path, classes: tuple[str, ...]
+) -> Iterator[Item]:
+    known = {"", *classes}
+    for number, line in lines:
+        if not line.strip():
+            continue
+        values = _parse(line, path, number)
+        if _is_plain(values):
+            item = _plain_item(values)
+        else:
+            item = from_dict(Item, values, source=f"{path}, line {number}")
+        if item.label not in known or item.hidden_label not in known:
+            label = item.label if item.label not in known else item.hidden_label
+            raise InputError(
+                f"{path}, line {number}: class {label!r} is not among the header's classes",
+                hint=f"Known classes: {', '.join(classes)}.",
+            )
+        yield item
+
+
+def _is_plain(values: Any) -> bool:
+    """Whether the line is an item at first sight; `from_dict` finds out what is wrong else."""
+    return (
+        type(values) is dict
+        and _FIELDS.issuperset(values)
+        and "path" in values
+        and "domain" in values
+        and values.get("split", "train") in SPLITS
+        and all(type(value) is str for value in values.values())
     )
 
 
-def _parse(line: str, path: Path, number: int) -> object:
+def _plain_item(values: dict[str, Any]) -> Item:
+    """An item whose few different names exist once: a million images share them."""
+    for name in _SHARED:
+        if name in values:
+            values[name] = sys.intern(values[name])
+    return Item(**values)
+
+
+_FIELDS = frozenset(Item.__slots__)
+_SHARED = ("domain", "label", "split", "hidden_label")
+
+
+def _parse(line: str, path: Path, number: int) -> Any:
     try:
         return json.loads(line)
     except ValueError as error:
         raise SchemaError(f"{path}, line {number}: not JSON: {error}") from error
 
 
-def _line(record: Header | Item) -> bytes:
-    values = as_dict(record)
-    if isinstance(record, Item):
-        values = {k: v for k, v in values.items() if v not in ("", None)}
-    text = json.dumps(values, ensure_ascii=False) + "\n"
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _lines(header: Header, items: Iterable[Item]) -> Iterator[bytes]:
+    yield _line(as_dict(header))
+    for item in items:
+        values = {name: getattr(item, name) for name in Item.__slots__}
+        yield _line({name: value for name, value in values.items() if value})
+
+
+def _line(values: dict[str, Any]) -> bytes:
+    text = _encode(values) + "\n"
     try:
         return text.encode()
     except UnicodeEncodeError as error:  # a file name of other bytes, which Python escapes so
         raise InputError(f"{text.strip()!r} is not UTF-8", hint="Rename the file.") from error
 
 
-def _resolve(manifest: Path, root: str) -> Path:
+def _resolve(manifest: Path, root: str) -> Location:
+    if is_uri(root):
+        return as_location(root)
     return (manifest.parent / root).resolve()

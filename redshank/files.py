@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,10 +70,11 @@ def check_sha256(path: Path, expected: str, *, source: str) -> None:
         )
 
 
-def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
+def write_atomic(path: Path, data: bytes | Iterable[bytes], *, private: bool = False) -> None:
     """Write `data` so that readers see the old file or the whole new one, also after a crash.
 
-    The umask decides who may read it, as for any file; with `private` only its owner may.
+    Pieces are written as they come, so that a file may be larger than memory. The umask decides
+    who may read it, as for any file; with `private` only its owner may.
 
     Raises:
         InputError: a folder is there.
@@ -86,7 +87,7 @@ def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
     handle = os.open(scratch, flags, 0o600 if private else 0o666)
     try:
         with _naming(path), os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from redshank.dataset import Item, Manifest
 from redshank.errors import ConflictError, InputError, IntegrityError
 from redshank.healing import Gate
+from redshank.image_bytes import Location, read_bytes
 from redshank.infer import Model, load_model
 from redshank.preprocess import decode_image
 
@@ -115,8 +116,8 @@ def answer_both(
     for start in range(0, len(items), CHUNK):
         if stop():
             raise ConflictError("the comparison was stopped")
-        paths = [manifest.image_path(item) for item in items[start : start + CHUNK]]
-        pairs = [_read_for_both(path, champion, challenger) for path in paths]
+        places = [manifest.image_location(item) for item in items[start : start + CHUNK]]
+        pairs = [_read_for_both(place, champion, challenger) for place in places]
         kept += [pair is not None for pair in pairs]
         good = [pair for pair in pairs if pair is not None]
         if good:
@@ -192,12 +193,12 @@ def _labels(manifest: Manifest, names: Iterable[str]) -> npt.NDArray[np.int64]:
 
 
 def _read_for_both(
-    path: Path, champion: Model, challenger: Model
+    place: Location, champion: Model, challenger: Model
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]] | None:
     """The image as each model wants it; None when it cannot be read."""
     old, new = champion.bundle.input, challenger.bundle.input
     try:
-        data = path.read_bytes()
+        data = read_bytes(place)
         image = decode_image(data, old.height, old.width)
         if (new.height, new.width) == (old.height, old.width):
             return image, image

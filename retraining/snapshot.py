@@ -11,6 +11,7 @@ one rename and never changes. Images that somebody deleted stay out, also those 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections import Counter
@@ -22,6 +23,7 @@ from redshank.dataset import Item, Manifest, write_manifest
 from redshank.errors import InputError
 from redshank.fieldstore import FieldImage
 from redshank.files import publish_folder, rfc3339, to_json
+from redshank.image_bytes import is_uri
 from redshank.preprocess import brightness, decode_image
 from redshank.records import as_dict
 
@@ -173,7 +175,9 @@ def write_snapshot(
 
 def field_items(manifest: Manifest) -> tuple[Item, ...]:
     """The field images of this healing: those below the snapshot's own folder."""
-    return tuple(item for item in manifest.items if not Path(item.path).is_absolute())
+    return tuple(
+        item for item in manifest.items if not (is_uri(item.path) or Path(item.path).is_absolute())
+    )
 
 
 def _carried_items(champion: Manifest, deleted: Collection[str]) -> Sequence[Item]:
@@ -181,14 +185,17 @@ def _carried_items(champion: Manifest, deleted: Collection[str]) -> Sequence[Ite
     for item in champion.items:
         if item.sha256 and item.sha256 in deleted:
             continue
-        path = champion.image_path(item)
-        if item.label and not path.is_file():
+        place = champion.image_location(item)
+        if isinstance(place, str):  # a URI: training says so where it is gone
+            kept.append(dataclasses.replace(item, path=place))
+            continue
+        if item.label and not place.is_file():
             raise InputError(
-                f"{path} is gone, a labelled image that the champion was trained on",
+                f"{place} is gone, a labelled image that the champion was trained on",
                 hint="Put it back, or train from a manifest without it and publish that model.",
             )
-        if path.is_file():
-            kept.append(Item(**{**as_dict(item), "path": str(path.absolute())}))
+        if place.is_file():
+            kept.append(dataclasses.replace(item, path=str(place.absolute())))
     return kept
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from redshank.dataset import Manifest
 from redshank.errors import ConflictError, InputError, StageError
-from redshank.files import sha256_bytes
+from redshank.image_bytes import Location, read_bytes
 from redshank.preprocess import ImageError, decode_image
 
 Images: TypeAlias = npt.NDArray[np.uint8]
@@ -21,6 +22,8 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with (phase, done, total)."""
 
 DECODING_THREADS = 4
+FETCHING_THREADS = 32
+"""Where images come by URI: they wait for the network."""
 WAITING = 1024
 """Images handed to the threads at a time, so that a million of them is no million of futures."""
 
@@ -30,7 +33,7 @@ def load_images(manifest: Manifest, size: int, cache: Path, progress: Progress) 
 
     The pixels live in `cache` (a NumPy file, mapped), so data may be larger than memory; it takes
     3 * size * size bytes of disk an image. A cache of the same files (path, bytes, time of change)
-    is used again.
+    is used again; of images by URI only the address and the manifest's digest count.
 
     Raises:
         InputError: a file is missing or no image; names it.
@@ -58,10 +61,11 @@ def _decode_all(manifest: Manifest, size: int, cache: Path, progress: Progress) 
     _reserve(cache, count)
 
     def decode(number: int) -> None:
-        images_NHW3[number] = _decode(manifest.image_path(manifest.items[number]), size)
+        images_NHW3[number] = _decode(manifest.image_location(manifest.items[number]), size)
 
     done = 0
-    with ThreadPoolExecutor(DECODING_THREADS) as pool:
+    remote = any(isinstance(manifest.image_location(item), str) for item in manifest.items)
+    with ThreadPoolExecutor(FETCHING_THREADS if remote else DECODING_THREADS) as pool:
         for start in range(0, count, WAITING):
             for _ in pool.map(decode, range(start, min(start + WAITING, count))):
                 done += 1
@@ -84,30 +88,33 @@ def _reserve(cache: Path, count: int) -> None:
         ) from error
 
 
-def _decode(path: Path, size: int) -> Images:
+def _decode(place: Location, size: int) -> Images:
     try:
-        return decode_image(path.read_bytes(), size, size)
+        return decode_image(read_bytes(place), size, size)
     except ImageError as error:
         raise InputError(
-            f"{path}: {error.message}",
+            f"{place}: {error.message}",
             hint="List broken images, or leave them out: redshank data check MANIFEST --out NEW",
         ) from error
     except OSError as error:
         raise InputError(
-            f"{path}: {error.strerror}", hint="The manifest's root may have moved; scan it again."
+            f"{place}: {error.strerror}", hint="The manifest's root may have moved; scan it again."
         ) from error
 
 
 def _cache_key(manifest: Manifest, size: int) -> str:
-    lines = [f"size {size}"]
+    digest = hashlib.sha256(f"size {size}".encode())
     for item in manifest.items:
-        path = manifest.image_path(item)
+        place = manifest.image_location(item)
+        if isinstance(place, str):  # asking for each one's change would take hours
+            digest.update(f"\n{place} {item.sha256}".encode())
+            continue
         try:
-            stat = path.stat()
+            stat = place.stat()
         except OSError as error:
             raise InputError(
-                f"{path}: {error.strerror}",
+                f"{place}: {error.strerror}",
                 hint="The manifest's root may have moved; scan it again.",
             ) from error
-        lines.append(f"{path} {stat.st_size} {stat.st_mtime_ns}")
-    return sha256_bytes("\n".join(lines).encode())
+        digest.update(f"\n{place} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return digest.hexdigest()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from redshank.cli import Options, Settings, print_json
 from redshank.dataset import Item, read_manifest, write_manifest
+from redshank.image_bytes import Location
 
 FOUND = 3
 
@@ -101,8 +102,10 @@ def _rearrange(items: Sequence[Item], options: Options) -> Sequence[Item]:
     return items
 
 
-def _root_from(out: Path, root: Path) -> str:
-    """Relative to the manifest's folder where root lies inside it, else absolute."""
+def _root_from(out: Path, root: Location) -> str:
+    """Relative to the manifest's folder where root lies inside it, else absolute, or a URI."""
+    if isinstance(root, str):
+        return root
     folder = out.parent.resolve()
     return (
         Path(os.path.relpath(root, folder)).as_posix() if root.is_relative_to(folder) else str(root)

@@ -80,7 +80,7 @@ def inspect_images(
     for number, item in enumerate(manifest.items, start=1):
         progress(number)
         try:
-            data = manifest.image_path(item).read_bytes()
+            data = manifest.read_image(item)
             decode(data)
         except InputError as error:
             broken.append(BrokenImage(item.path, item.domain, error.message))

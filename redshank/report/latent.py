@@ -56,8 +56,7 @@ def latent_space(
     for manifest in (read_manifest(path) for path in manifests):
         for item in _choose(manifest, per_domain):
             try:
-                data = manifest.image_path(item).read_bytes()
-                images.append(decode_image(data, size.height, size.width))
+                images.append(decode_image(manifest.read_image(item), size.height, size.width))
             except (OSError, RedshankError):
                 continue
             items.append(item)
