@@ -10,6 +10,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from redshank.settings_training import (
+    AdaptiveSettings,
+    FixCLRSettings,
+    FixMatchSettings,
+    StyleSettings,
+    TargetSettings,
+    TrainingSettings,
+)
+
+__all__ = [
+    "AdaptiveSettings",
+    "ExportSettings",
+    "FixCLRSettings",
+    "FixMatchSettings",
+    "GateSettings",
+    "Home",
+    "MonitoringSettings",
+    "RetrainingSettings",
+    "ServingSettings",
+    "Settings",
+    "StyleSettings",
+    "TargetSettings",
+    "TrainingSettings",
+]
+
 
 @dataclass(frozen=True)
 class Home:
@@ -35,94 +60,6 @@ class Home:
     def control_database(self) -> str:
         """URL of the control database."""
         return self.control_url or f"sqlite:///{self.path('control.db').absolute()}"
-
-
-@dataclass(frozen=True)
-class FixMatchSettings:
-    """`[training.fixmatch]`."""
-
-    weight: float = 1.0
-    """Weight of the unlabelled loss; 0 trains on labels only."""
-    threshold: float = 0.8
-    """Confidence from which a pseudo-label is used, in (0, 1)."""
-
-
-@dataclass(frozen=True)
-class FixCLRSettings:
-    """`[training.fixclr]`; see docs/fixclr.md."""
-
-    weight: float = 0.1
-    """Weight of the repel-only term; 0 switches it off."""
-    temperature: float = 0.5
-    """Divides cosine similarities; lower is harder."""
-    ramp_share: float = 0.3
-    """Share of the steps over which the weight grows from 0."""
-
-
-@dataclass(frozen=True)
-class StyleSettings:
-    """`[training.style]`: share of strong views that change their style so; 0 switches it off."""
-
-    fourier: float = 0.0
-    """Fourier amplitudes mixed with those of an image of another domain."""
-    channel_statistics: float = 0.0
-    """Mean and spread of each channel mixed with those of an image of another domain."""
-    random_convolution: float = 0.0
-    """A random convolution, mixed with the image."""
-    texture: float = 0.0
-    """Difference from a random texture."""
-    labelled: bool = False
-    """Labelled views change their style too."""
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """`[training]`."""
-
-    backbone: str = "small_cnn"
-    """small_cnn (32 px), resnet18, resnet34 or resnet50."""
-    width: int = 32
-    """Channels of the small CNN."""
-    image_size: int = 32
-    """Height and width in pixels after decoding."""
-    weights: str = ""
-    """File of pretrained backbone weights (safetensors, or torchvision's .pth); empty: scratch."""
-    steps: int = 2000
-    """Steps of the optimiser."""
-    labelled_per_step: int = 24
-    """Labelled images a step, spread evenly over source domains."""
-    unlabelled_per_step: int = 48
-    """Unlabelled images a step, spread evenly over all training domains."""
-    learning_rate: float = 0.03
-    """Highest rate of SGD; falls along a cosine."""
-    weight_decay: float = 5e-4
-    """L2 penalty of SGD."""
-    ema_decay: float = 0.995
-    """Decay of the weight average that is evaluated and exported."""
-    field_share: float = 0.5
-    """Largest share of unlabelled images that may come from target domains, in [0, 1]."""
-    held_out: Literal["off", "short", "full"] = "short"
-    """Leave-one-domain-out folds for temperature and references: none, few steps, all steps."""
-    held_out_steps: int = 400
-    """Steps a fold when held_out is short."""
-    horizontal_flip: bool = False
-    """Mirror images at random; wrong for digits and letters."""
-    colour_jitter: float = 0.5
-    """Random tint and inversion of labelled and strong views, in [0, 1]; 0 where colour tells
-    classes apart."""
-    labelled_view: Literal["weak", "strong"] = "weak"
-    """How far labelled images are changed: shift and colours, or all that unlabelled ones see."""
-    seed: int = 0
-    """Equal seeds give equal weights on one kind of machine."""
-    threads: int = 0
-    """CPU threads; 0: let torch decide."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto takes an NVIDIA device where there is one."""
-    checkpoint_every: int = 500
-    """Steps between checkpoints that `--resume` starts from."""
-    fixmatch: FixMatchSettings = field(default_factory=FixMatchSettings)
-    fixclr: FixCLRSettings = field(default_factory=FixCLRSettings)
-    style: StyleSettings = field(default_factory=StyleSettings)
 
 
 @dataclass(frozen=True)

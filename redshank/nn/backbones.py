@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from redshank.errors import InputError
+from redshank.nn.heads import build_head
 
 RESNETS = ("resnet18", "resnet34", "resnet50")
 BACKBONES = ("small_cnn", *RESNETS)
@@ -46,13 +47,14 @@ class Backbone(nn.Module):
         embedding_dim: int,
         num_classes: int,
         *,
+        head: str = "linear",
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
         std: tuple[float, float, float] = (0.25, 0.25, 0.25),
     ) -> None:
         super().__init__()
         self.features = features
         self.embedding_dim = embedding_dim
-        self.head = nn.Linear(embedding_dim, num_classes)
+        self.head = build_head(head, embedding_dim, num_classes)
         self.register_buffer("mean_3", torch.tensor(mean))
         self.register_buffer("std_3", torch.tensor(std))
         self.recipe = {}
@@ -65,7 +67,12 @@ class Backbone(nn.Module):
 
 
 def build_backbone(
-    name: str, num_classes: int, *, width: int = 32, weights: Path | None = None
+    name: str,
+    num_classes: int,
+    *,
+    width: int = 32,
+    weights: Path | None = None,
+    head: str = "linear",
 ) -> Backbone:
     """Builds a network by name, with random weights unless a file of features is given.
 
@@ -75,6 +82,7 @@ def build_backbone(
         width: channels of each layer of `small_cnn`; ResNets have their own.
         weights: a torchvision ResNet's own keys as safetensors or .pth (`fc.*` is ignored); never
             downloaded, never unpickled beyond tensors.
+        head: `linear` or `cosine`, see `redshank.nn.heads`.
 
     Raises:
         ValueError: unknown name, or weights for a network that takes none.
@@ -83,12 +91,14 @@ def build_backbone(
     if name not in BACKBONES:
         raise ValueError(f"unknown backbone {name!r}, expected one of {', '.join(BACKBONES)}")
     if name in RESNETS:
-        model = _resnet(name, num_classes, weights)
+        model = _resnet(name, num_classes, weights, head)
     else:
         if weights is not None:
             raise ValueError(f"small_cnn takes no pretrained weights, got {weights}")
-        model = Backbone(_small_cnn(width), width * SMALL_CNN_PLACES**2, num_classes)
+        model = Backbone(_small_cnn(width), width * SMALL_CNN_PLACES**2, num_classes, head=head)
     model.recipe = {"name": name, "num_classes": num_classes, "width": width}
+    if head != "linear":  # files with the usual head stay readable by older code
+        model.recipe["head"] = head
     return model
 
 
@@ -109,7 +119,7 @@ def _small_cnn(width: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(SMALL_CNN_PLACES), nn.Flatten())
 
 
-def _resnet(name: str, num_classes: int, weights: Path | None) -> Backbone:
+def _resnet(name: str, num_classes: int, weights: Path | None, head: str) -> Backbone:
     import torchvision.models
 
     net = torchvision.models.get_model(name, weights=None)
@@ -119,7 +129,9 @@ def _resnet(name: str, num_classes: int, weights: Path | None) -> Backbone:
         state = _read_weights(weights)
         _check_fit(net.state_dict(), state, f"{weights} holds no {name}")
         net.load_state_dict(state)
-    return Backbone(net, embedding_dim, num_classes, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return Backbone(
+        net, embedding_dim, num_classes, head=head, mean=IMAGENET_MEAN, std=IMAGENET_STD
+    )
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

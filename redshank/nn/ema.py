@@ -1,8 +1,13 @@
-"""Exponential moving average of a model's weights: the model that is evaluated and exported."""
+"""Averages of a model's weights over steps: the model that is evaluated and exported.
+
+Exponential over all steps, or the plain mean of a late window (stochastic weight averaging,
+Izmailov et al., UAI 2018).
+"""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import TypeVar
 
 import torch
@@ -43,3 +48,34 @@ def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
         else:
             old.copy_(new_state[name])
     torch._foreach_lerp_(floating, sources, 1.0 - decay)
+
+
+def mean_decay(models: int) -> float:
+    """The decay that makes `update_average` the plain mean of `models` earlier models and the new.
+
+    0 for the first, which forgets what the copy held before.
+    """
+    return models / (models + 1)
+
+
+@torch.no_grad()
+def recompute_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """BatchNorm's mean and variance of a model's own features, averaged over batches of images.
+
+    Averaged weights never made a forward pass while training; statistics averaged beside them are
+    those of other weights. Use images as varied as in training. Modes are restored; a network
+    without BatchNorm is left alone.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    before = [(norm, norm.momentum, norm.training) for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+        norm.train()
+    for x_B3HW in batches:
+        model(x_B3HW)
+    for norm, momentum, training in before:
+        norm.momentum = momentum
+        norm.train(training)

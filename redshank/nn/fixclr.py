@@ -94,7 +94,7 @@ def fixclr_loss(  # noqa: PLR0913 - one keyword per ablation of docs/fixclr.md
 
 
 class FixCLRLoss(nn.Module):
-    """`fixclr_loss` with its settings, and optionally a queue of features of earlier batches.
+    """`fixclr_loss` with its settings; a queue of features of earlier batches, a projection head.
 
     The queue is part of the state, so that a resumed training repeats itself exactly.
     """
@@ -112,11 +112,20 @@ class FixCLRLoss(nn.Module):
         per_class: bool = False,
         queue_size: int = 0,
         embedding_dim: int = 0,
+        projection_dim: int = 0,
         gather: bool = False,
     ) -> None:
         super().__init__()
-        if queue_size and not embedding_dim:
-            raise ValueError(f"queue_size={queue_size} needs embedding_dim, got 0")
+        if (queue_size or projection_dim) and not embedding_dim:
+            raise ValueError("a queue or a projection needs embedding_dim, got 0")
+        self.projection: nn.Module = nn.Identity()
+        if projection_dim:
+            self.projection = nn.Sequential(
+                nn.Linear(embedding_dim, embedding_dim),
+                nn.ReLU(),
+                nn.Linear(embedding_dim, projection_dim),
+            )
+            embedding_dim = projection_dim
         self.tau, self.negatives, self.attract = tau, negatives, attract
         self.per_class, self.queue_size, self.gather = per_class, queue_size, gather
         self.register_buffer("queue_z_QD", torch.zeros(queue_size, embedding_dim))
@@ -131,7 +140,7 @@ class FixCLRLoss(nn.Module):
         weight_B: Tensor | None = None,
     ) -> Tensor:
         """The loss of one batch; see `fixclr_loss` for shapes and ranges."""
-        rows = Rows(z_BD, y_B, domain_B, weight_B)
+        rows = Rows(self.projection(z_BD), y_B, domain_B, weight_B)
         if self.gather:
             rows = gather_all(rows)
         loss = fixclr_loss(
