@@ -71,8 +71,10 @@ def strong_view(
 ) -> Tensor:
     """The weak view after `operations` random operations an image, other colours, and a cutout.
 
-    After RandAugment (Cubuk et al., 2020) with a random magnitude, as FixMatch uses it. Colours
-    change as in `labelled_view`.
+    After RandAugment (Cubuk et al., 2020) with a random magnitude, as FixMatch uses it. Beside the
+    paper's, each image draws different operations, they are applied in the order of `OPERATIONS`,
+    all geometric ones are one resampling, and equalising operations are left out: they need a
+    histogram. Colours change as in `labelled_view`.
 
     Args:
         images_BHW3: uint8 images.
@@ -100,17 +102,26 @@ def strengthened(
     colour_jitter: float = 0.5,
 ) -> Tensor:
     """What `strong_view` does after the weak view; arguments as there."""
-    size, device = len(x_B3HW), x_B3HW.device
-    if not size:
+    if not len(x_B3HW):
         return x_B3HW
-    rank_BK = torch.rand(size, len(OPERATIONS), generator=generator, device=device)
-    drawn_BK = rank_BK.argsort(dim=1).argsort(dim=1) < operations
-    magnitude_BK = 2.0 * torch.rand(drawn_BK.shape, generator=generator, device=device) - 1.0
-    strength_BK = magnitude_BK * drawn_BK  # 0 is the identity of every operation
+    strength_BK = draw_strengths(len(x_B3HW), operations, generator)
     x_B3HW = _photometric(x_B3HW, strength_BK[:, : len(PHOTOMETRIC)])
     x_B3HW = _geometric(x_B3HW, strength_BK[:, len(PHOTOMETRIC) :])
     x_B3HW = recoloured(x_B3HW, colour_jitter, generator)
     return _cutout(x_B3HW, cutout, generator)
+
+
+def draw_strengths(size: int, operations: int, generator: Generator) -> Tensor:
+    """Which operations each image draws, how strongly: [B, K] in [-1, 1], 0 for the others.
+
+    Each image draws `operations` different ones, every set of them equally likely, each with a
+    strength uniform in [-1, 1]; 0 is the identity of every operation.
+    """
+    device = generator.device
+    rank_BK = torch.rand(size, len(OPERATIONS), generator=generator, device=device)
+    drawn_BK = rank_BK.argsort(dim=1).argsort(dim=1) < operations
+    magnitude_BK = 2.0 * torch.rand(drawn_BK.shape, generator=generator, device=device) - 1.0
+    return magnitude_BK * drawn_BK
 
 
 def to_float(images_BHW3: Tensor) -> Tensor:
