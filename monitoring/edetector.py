@@ -2,7 +2,8 @@
 
 Bets on bounded scores of cell counts (see `scores`). Per non-empty tick, for score s and bet k,
 
-    M_sk <- (M_sk + 1) exp( sum_b counts_b log(1 + lambda_sk (m_s - f_s(b))) ),    M = mean_sk M_sk.
+    M_sk <- (M_sk + 1) exp( sum_b counts_b log(1 + lambda_sk (m_s - f_s(b))) ),
+    M = sum_s w_s mean_k M_sk,  where the weights w_s sum to 1.
 
 Under the null M_t - t is a supermartingale, so P(max of M over R ticks >= R / alpha) <= alpha, for
 any dependence on the past and without simulation (Shin, Ramdas, Rinaldo 2023). A scene whose frames
@@ -38,7 +39,7 @@ class EDetector:
     """Sequential evidence against one null; O(1) state, O(S K B) work per tick.
 
     Args:
-        null: what is tested.
+        null: what is tested; its arrays may have leading dimensions, one null a stream.
         highest: cap of the evidence. Lowering it never adds false alarms; it lets the evidence of
             a drift that ended fade in reasonable time.
         streams: leading shape for many independent streams at once.
@@ -47,7 +48,7 @@ class EDetector:
     def __init__(
         self, null: Null, *, highest: float = HIGHEST, streams: tuple[int, ...] = ()
     ) -> None:
-        shape = (*streams, *null.log_bets.shape[:2])
+        shape = (*streams, *null.log_bets.shape[-3:-1])
         self.null = null
         self.highest = highest
         self.M_SK: FloatArray = np.zeros(shape)
@@ -56,9 +57,8 @@ class EDetector:
 
     def update(self, counts_B: FloatArray, tick: int) -> None:
         """Take the weighted counts [..., B] of one tick; a stream without counts is untouched."""
-        gain_SK = np.exp(
-            np.minimum(np.tensordot(counts_B, self.null.log_bets, axes=([-1], [-1])), 460.0)
-        )
+        log_gain_SK = np.einsum("...b,...skb->...sk", counts_B, self.null.log_bets)
+        gain_SK = np.exp(np.minimum(log_gain_SK, 460.0))
         seen = (np.asarray(counts_B).sum(axis=-1) > 0)[..., None, None]
         risen_SK = np.minimum((self.M_SK + 1) * gain_SK, self.highest)
         self.M_SK = np.where(seen, risen_SK, self.M_SK)
@@ -71,15 +71,15 @@ class EDetector:
     @property
     def evidence(self) -> FloatArray:
         """M [...], to be compared with `threshold`; 0 before the first tick."""
-        return np.asarray(self.M_SK.mean(axis=(-2, -1)))
+        return np.asarray((self.M_SK.mean(axis=-1) * self.null.weights).sum(axis=-1))
 
     def evidence_of(self, group: str) -> FloatArray:
         """Part of the evidence that the scores of one group bring; groups sum to `evidence`.
 
         Each part is below the whole, so that alarms on parts share one false-alarm promise.
         """
-        mask_S = self.null.group_mask(group)
-        return np.asarray((self.M_SK.mean(axis=-1) @ mask_S) / len(mask_S))
+        weight_S = self.null.weights * self.null.group_mask(group)
+        return np.asarray((self.M_SK.mean(axis=-1) * weight_S).sum(axis=-1))
 
     def onset(self, group: str | None = None) -> IntArray:
         """Estimated tick of the change [...]: where the strongest CUSUM (of a group) left 1."""

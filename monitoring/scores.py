@@ -10,6 +10,7 @@ Shapes: S scores, K bets, Z confidence bins, B = Z + Q confidence bins followed 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -28,8 +29,12 @@ NUM_BETS = 7
 QUANTILES = (0.05, 0.25, 0.5)
 LEAST_MEAN, MOST_MEAN = 0.02, 0.98
 """An indicator with a mean outside says nothing and cannot be bounded: it is dropped."""
+INDICATORS = ("shape", "novelty")
+"""Groups of scores for which `margin_indicator` holds."""
 SMALL_REFERENCE = 50
 """Below so many scenes the normal approximation is replaced by a betting bound."""
+GROUP_SHARES = {"confidence": 0.5, "shape": 0.15, "novelty": 0.25, "confidence_up": 0.1}
+"""How the allowance is split: half of it watches for harm, the rest informs."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ class Null:
 
     Attributes:
         names: score names [S].
-        groups: `confidence`, `shape` or `novelty` for each score [S].
+        groups: `confidence`, `shape`, `novelty` or `confidence_up` for each score [S].
+        weights: [S], share of each score in evidence and allowance; they sum to 1.
         scores: [S, B], value of each score in each bin, in [0, 1].
         reference_means: [S], mean of each score in the reference.
         bounds: [S], lower bound m of the mean under the null, 0 < m <= reference mean.
@@ -47,6 +53,7 @@ class Null:
 
     names: tuple[str, ...]
     groups: tuple[str, ...]
+    weights: FloatArray
     scores: FloatArray
     reference_means: FloatArray
     bounds: FloatArray
@@ -75,30 +82,39 @@ def build_null(
         margin_confidence: drop of mean confidence that does not matter, in [0, 1).
         margin_indicator: the same for quantile indicators and novelty.
         domains_DB: the counts by domain, when the null is about a domain that is none of them:
-            bounds are lowered by the standard deviation of a score between domains.
+            bounds are lowered by the standard deviation of a score between domains, and that its
+            confidence is higher than theirs is no news.
 
     Returns:
         The null, or None when no score survives (an empty or degenerate reference).
     """
     candidates = [*_confidence_scores(counts_B), *_novelty_scores(counts_B)]
+    if domains_DB is None:
+        candidates.append(_confidence_up(candidates[0]))
     kept = []
     for name, group, score_B, used_B in candidates:
         counts, mean = _reference_of(counts_B, score_B, used_B)
-        informative = group == "confidence" or LEAST_MEAN < mean < MOST_MEAN
-        if counts.sum() > 0 and informative:
+        if counts.sum() > 0 and (group not in INDICATORS or LEAST_MEAN < mean < MOST_MEAN):
             kept.append((name, group, score_B, used_B, counts, mean))
-    margins = {"confidence": margin_confidence}
+    weight_S = group_weights([group for _, group, *_ in kept])
     found = []
-    for name, group, score_B, used_B, counts, mean in kept:
-        lower = lower_bound(score_B, counts, scenes=scenes, delta=delta / len(kept))
+    for weight, (name, group, score_B, used_B, counts, mean) in zip(weight_S, kept, strict=True):
+        lower = lower_bound(score_B, counts, scenes=scenes, delta=delta * float(weight))
         spread = 0.0 if domains_DB is None else _spread(score_B, domains_DB * used_B)
-        bound = min(lower - margins.get(group, margin_indicator) - spread, 1 - 1e-3)
+        margin = margin_indicator if group in INDICATORS else margin_confidence
+        bound = min(lower - margin - spread, 1 - 1e-3)
         if bound > 0:  # never clipped up: a bound above the true mean breaks the promise
             found.append((name, group, score_B, used_B, mean, bound))
     if not found:
         return None
     names, groups, scores, used, means, bounds = zip(*found, strict=True)
     return _with_bets(names, groups, np.array(scores), np.array(used), np.array([means, bounds]))
+
+
+def group_weights(groups: Sequence[str]) -> FloatArray:
+    """Weight of each score [S]: `GROUP_SHARES` of the groups there are, even inside a group."""
+    whole = sum(GROUP_SHARES[group] for group in set(groups))
+    return np.array([GROUP_SHARES[group] / groups.count(group) / whole for group in groups])
 
 
 def lower_bound(score_B: FloatArray, counts_B: FloatArray, *, scenes: float, delta: float) -> float:
@@ -157,6 +173,14 @@ def _confidence_scores(
     return scores
 
 
+def _confidence_up(
+    confidence: tuple[str, str, FloatArray, FloatArray],
+) -> tuple[str, str, FloatArray, FloatArray]:
+    """The mirror image of mean confidence: a rise is no harm by itself, and worth knowing."""
+    _, _, midpoints_B, used_B = confidence
+    return "doubt", "confidence_up", (1 - midpoints_B) * used_B, used_B
+
+
 def _novelty_scores(counts_B: FloatArray) -> list[tuple[str, str, FloatArray, FloatArray]]:
     if not counts_B[NUM_CONFIDENCE_BINS:].any():
         return []
@@ -192,4 +216,4 @@ def _with_bets(
     bets_SK = 0.9 / (1 - bound_S)[:, None] * 2.0 ** -np.arange(NUM_BETS)
     gap_SB = bound_S[:, None] - scores_SB
     log_bets_SKB = np.log1p(bets_SK[:, :, None] * gap_SB[:, None, :]) * used_SB[:, None, :]
-    return Null(names, groups, scores_SB, mean_S, bound_S, log_bets_SKB)
+    return Null(names, groups, group_weights(groups), scores_SB, mean_S, bound_S, log_bets_SKB)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from monitoring.edetector import EDetector, threshold
-from monitoring.scores import NUM_BINS
+from monitoring.scores import GROUP_SHARES, NUM_BINS
 from redshank.cells import NUM_CONFIDENCE_BINS, FloatArray
 from tests.monitoring.streams import (
     ALPHA,
@@ -22,6 +22,7 @@ from tests.monitoring.streams import (
     first_alarms,
     most_false_alarms,
     null_of,
+    stacked,
 )
 
 
@@ -81,8 +82,30 @@ def test_novelty_brings_evidence_that_is_not_counted_as_confidence() -> None:
         detector.update(draw(rng, NOVEL, SCENES_PER_TICK, 1)[0], tick)
     limit = threshold(TICKS, ALPHA)
     assert detector.evidence_of("novelty") > limit > detector.evidence_of("confidence")
-    parts = sum(float(detector.evidence_of(g)) for g in ("confidence", "shape", "novelty"))
+    parts = sum(float(detector.evidence_of(g)) for g in GROUP_SHARES)
     assert parts == pytest.approx(float(detector.evidence))
+
+
+def test_higher_confidence_is_news_and_no_harm() -> None:
+    rng = np.random.default_rng(15)
+    detector = EDetector(null_of(HARMED * 1000, 1000, 0.01))
+    for tick in range(60):
+        detector.update(draw(rng, HEALTHY, SCENES_PER_TICK, 1)[0], tick)
+    assert detector.evidence_of("confidence_up") > threshold(TICKS, ALPHA)
+    assert detector.evidence_of("confidence") < 10
+
+
+def test_streams_with_nulls_of_their_own_are_as_good_as_one_by_one() -> None:
+    rng = np.random.default_rng(16)
+    nulls = [null_of(HEALTHY * 1000, 1000), null_of(HEALTHY * 1000, 300)]
+    together = EDetector(stacked(nulls), streams=(2,))
+    apart = [EDetector(null) for null in nulls]
+    for tick in range(12):
+        counts = draw(rng, HARMED, 5, 2)
+        together.update(counts, tick)
+        for detector, row in zip(apart, counts, strict=True):
+            detector.update(row, tick)
+    np.testing.assert_allclose(together.evidence, [float(d.evidence) for d in apart])
 
 
 def test_order_inside_a_tick_and_split_over_workers_do_not_matter() -> None:

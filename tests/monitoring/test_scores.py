@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from monitoring.scores import NUM_BETS, NUM_BINS, build_null, lower_bound
+from monitoring.scores import GROUP_SHARES, NUM_BETS, NUM_BINS, build_null, lower_bound
 from redshank.cells import NUM_CONFIDENCE_BINS, FloatArray
 from tests.monitoring.streams import HEALTHY, draw
 
@@ -18,7 +18,9 @@ def confidence_only(*bins: tuple[int, float]) -> FloatArray:
 def test_bounds_lie_below_the_means_and_bets_follow_them() -> None:
     null = build_null(HEALTHY * 1000, scenes=1000, delta=0.01)
     assert null is not None
-    assert set(null.groups) == {"confidence", "shape", "novelty"}
+    assert set(null.groups) == set(GROUP_SHARES)
+    assert null.weights.sum() == pytest.approx(1.0)
+    assert null.weights[0] == pytest.approx(GROUP_SHARES["confidence"])
     assert ((null.bounds > 0) & (null.bounds <= null.reference_means)).all()
     assert null.log_bets.shape == (len(null.names), NUM_BETS, NUM_BINS)
     novelty = null.group_mask("novelty") > 0
@@ -29,7 +31,7 @@ def test_bounds_lie_below_the_means_and_bets_follow_them() -> None:
 def test_a_degenerate_indicator_is_dropped_and_never_clipped_up() -> None:
     null = build_null(confidence_only((18, 1000)), scenes=1000, delta=0.01)
     assert null is not None
-    assert null.names == ("confidence",)  # every quantile lies in the last bin
+    assert null.groups == ("confidence",)  # every quantile lies in the last bin
     assert null.bounds[0] < null.reference_means[0]
 
 
@@ -64,7 +66,8 @@ def test_domains_that_differ_lower_the_bound_by_their_spread() -> None:
         [confidence_only((10, 500), (16, 500)), confidence_only((4, 500), (12, 500))]
     )
     pooled = domains.sum(axis=0)
-    plain = build_null(pooled, scenes=2000, delta=0.01)
+    alike = np.stack([pooled, pooled])
+    plain = build_null(pooled, scenes=2000, delta=0.01, domains_DB=alike)
     wide = build_null(pooled, scenes=2000, delta=0.01, domains_DB=domains)
     assert plain is not None
     assert wide is not None
