@@ -35,7 +35,7 @@ from redshank.bundle import (
     write_golden,
 )
 from redshank.files import sha256_file
-from redshank.infer import open_session, run_session
+from redshank.onnx_session import open_session, run_session
 from redshank.reference import Reference, write_reference
 from redshank.registry import Registry
 

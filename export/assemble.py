@@ -32,9 +32,10 @@ from redshank.bundle import (
 from redshank.dataset import Manifest, read_manifest
 from redshank.errors import ConfigError, InputError, IntegrityError
 from redshank.files import Clock, new_id, publish_folder, rfc3339, sha256_file, to_json
-from redshank.infer import CPU, load_model, open_session, run_session
+from redshank.infer import load_model
 from redshank.nn.backbones import Backbone
 from redshank.nn.checkpoint import load_model as load_network
+from redshank.onnx_session import CPU, open_session, run_session
 from redshank.reference import MIN_IMAGES, Reference, write_reference
 from redshank.registry import checked_name
 from redshank.run import MANIFEST_FILE, WEIGHTS_FILE, Run, read_held_out, read_run

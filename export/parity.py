@@ -17,8 +17,9 @@ import torch
 
 from redshank.bundle import Parity
 from redshank.errors import IntegrityError
-from redshank.infer import calibrated, run_session
+from redshank.infer import calibrated
 from redshank.nn.backbones import Backbone
+from redshank.onnx_session import run_session
 
 Pixels = npt.NDArray[np.uint8]
 Array = npt.NDArray[Any]

@@ -5,6 +5,8 @@
       model.onnx      uint8 [batch, H, W, 3] in; logits [batch, C] and embedding [batch, E] out
       golden.npz      inputs_NHWC3 uint8 (synthetic), logits_NC, embedding_NE float32
       reference.npz   what the monitor compares traffic with (redshank/reference.py)
+      model.<precision>.onnx, golden.<precision>.npz, reference.<precision>.npz
+                      the same for each further precision that export accepted (`Artefact`)
 
 `golden.npz` is checked at export and again by every server before it takes traffic. Its inputs
 are synthetic: a bundle carries no user's images.
@@ -23,13 +25,21 @@ from redshank.errors import InputError
 from redshank.files import check_sha256, read_json, to_json
 from redshank.records import as_dict, check_schema, from_dict
 
-SCHEMA = 1
+SCHEMA = 2
 BUNDLE_FILE = "bundle.json"
 MODEL_FILE = "model.onnx"
 GOLDEN_FILE = "golden.npz"
 REFERENCE_FILE = "reference.npz"
 INPUT_NAME = "image"
 OUTPUT_NAMES = ("logits", "embedding")
+FP32 = "fp32"
+INT8 = "int8"
+FP16 = "fp16"
+INT8_TENSORRT = "int8_tensorrt"
+PRECISIONS = (INT8, FP16, INT8_TENSORRT)
+"""Further precisions a bundle may hold: INT8 for CPUs, the other two for TensorRT."""
+GOLDEN_SLACK = 10.0
+"""fp32 golden answers may differ by so many parity tolerances: another CPU adds otherwise."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +52,21 @@ class InputSpec:
 
 
 @dataclass(frozen=True)
+class ParityRow:
+    """Differences between torch and ONNX Runtime on one domain, or on one batch size."""
+
+    name: str
+    images: int
+    logits: float
+    """Largest absolute difference, divided by the largest value where that is above 1."""
+    embedding: float
+    confidence: float
+    argmax_agreement: float
+
+
+@dataclass(frozen=True)
 class Parity:
-    """Largest absolute differences between torch and ONNX Runtime, over real images and noise."""
+    """Largest differences between torch and ONNX Runtime, over real images and noise."""
 
     images: int
     logits: float
@@ -51,6 +74,46 @@ class Parity:
     confidence: float
     argmax_agreement: float
     tolerance: float
+    rows: tuple[ParityRow, ...] = ()
+    """Per domain and batch size; empty before schema 2."""
+
+
+@dataclass(frozen=True)
+class PrecisionRow:
+    """One domain's answers in a further precision, compared with those of fp32."""
+
+    domain: str
+    images: int
+    labelled: int
+    """Images with a label, which the two accuracies are of."""
+    accuracy_fp32: float | None
+    accuracy: float | None
+    agreement: float
+    """Share of images with the same class, in [0, 1]."""
+    confidence_fp32: float
+    """Mean calibrated confidence, in [0, 1]."""
+    confidence: float
+    cells_moved: float
+    """Total variation distance of the (class x confidence bin) cells, in [0, 1]."""
+    logits: float
+    """Largest difference of logits, divided by the largest value where that is above 1."""
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """The network in one further precision, with everything that belongs to its answers."""
+
+    precision: str
+    """One of `PRECISIONS`, or fp32."""
+    file: str
+    golden: str
+    reference: str
+    temperature: float
+    """Makes its confidence closest to the calibrated one of fp32."""
+    tolerance: float
+    """Golden answers may differ by so much, times the largest golden value where above 1."""
+    rows: tuple[PrecisionRow, ...]
+    """What export judged it by, a domain each; none for fp32."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +163,36 @@ class Bundle:
     provenance: Provenance
     files: dict[str, str]
     """sha256 of every other file in the folder."""
+    artefacts: tuple[Artefact, ...] = ()
+    """Further precisions; none before schema 2."""
+
+    def artefact(self, precision: str) -> Artefact:
+        """What belongs to one precision.
+
+        Raises:
+            InputError: this bundle has not got it.
+        """
+        if precision == FP32:
+            tolerance = GOLDEN_SLACK * self.parity.tolerance
+            files = (MODEL_FILE, GOLDEN_FILE, REFERENCE_FILE)
+            return Artefact(FP32, *files, self.temperature, tolerance, ())
+        for artefact in self.artefacts:
+            if artefact.precision == precision:
+                return artefact
+        known = ", ".join((FP32, *(a.precision for a in self.artefacts)))
+        raise InputError(
+            f"bundle {self.bundle_id} has no precision {precision!r}, it has {known}",
+            hint=f"Export its run again with export.precisions = {precision}.",
+        )
+
+    def served(self, wanted: str) -> Artefact:
+        """The artefact that answers where `wanted` is asked for: that one, else fp32.
+
+        Serving, gates and monitor use this one rule, so that references always belong to the
+        precision that answered.
+        """
+        found = {a.precision for a in self.artefacts}
+        return self.artefact(wanted if wanted in found else FP32)
 
 
 @dataclass(frozen=True)
@@ -139,17 +232,22 @@ def read_bundle(folder: Path, *, verify: bool = True) -> Bundle:
     return bundle
 
 
-def write_golden(folder: Path, golden: Golden) -> None:
+def precision_files(precision: str) -> tuple[str, str, str]:
+    """Names of the graph, the golden answers and the references of a further precision."""
+    return f"model.{precision}.onnx", f"golden.{precision}.npz", f"reference.{precision}.npz"
+
+
+def write_golden(folder: Path, golden: Golden, *, name: str = GOLDEN_FILE) -> None:
     """Write the golden inputs and answers."""
     np.savez_compressed(
-        folder / GOLDEN_FILE,
+        folder / name,
         inputs_NHWC3=golden.inputs_NHWC3,
         logits_NC=golden.logits_NC,
         embedding_NE=golden.embedding_NE,
     )
 
 
-def read_golden(folder: Path) -> Golden:
+def read_golden(folder: Path, *, name: str = GOLDEN_FILE) -> Golden:
     """Read the golden inputs and answers."""
-    with np.load(folder / GOLDEN_FILE, allow_pickle=False) as arrays:
+    with np.load(folder / name, allow_pickle=False) as arrays:
         return Golden(arrays["inputs_NHWC3"], arrays["logits_NC"], arrays["embedding_NE"])

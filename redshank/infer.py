@@ -1,12 +1,11 @@
-"""A bundle that answers: ONNX Runtime session, calibrated confidence, novelty, golden self-test.
+"""A bundle that answers: session, calibrated confidence, novelty, golden self-test.
 
-The only module that imports onnxruntime to serve. Export's checks, serving and the gates all get
-their numbers here. Shapes: N images, H x W pixels, C classes, E embedding features, Q quantiles.
+Export, serving and the gates all get their numbers here. Shapes: N images, H x W pixels, C classes,
+E embedding features, Q quantiles.
 """
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,27 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from redshank.bundle import (
-    INPUT_NAME,
-    MODEL_FILE,
+    FP32,
     OUTPUT_NAMES,
-    REFERENCE_FILE,
+    Artefact,
     Bundle,
     read_bundle,
     read_golden,
 )
-from redshank.errors import InputError, IntegrityError, MissingPartError
+from redshank.errors import InputError, IntegrityError
 from redshank.http_api import ClassConfidence
+from redshank.onnx_session import check_session, open_session, run_session
 from redshank.reference import Reference, read_reference
 
 Array = npt.NDArray[Any]
-
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
-CHUNK = 64
-"""Most images in one run of the session; larger calls are cut into chunks."""
-SELF_TEST_SLACK = 10.0
-"""Golden answers may differ by so many parity tolerances, times the largest golden value: another
-CPU adds in another order."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +53,25 @@ class Predictions:
 class Model:
     """A loaded bundle; `predict` may be called from several threads at once."""
 
-    def __init__(self, folder: Path, bundle: Bundle, reference: Reference, session: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        bundle: Bundle,
+        reference: Reference,
+        session: Any,
+        *,
+        artefact: Artefact | None = None,
+    ) -> None:
         self.folder = folder
         self.bundle = bundle
+        self.artefact = artefact or bundle.artefact(FP32)
         self.reference = reference
         self._session = session
+
+    @property
+    def precision(self) -> str:
+        """fp32, int8, fp16 or int8_tensorrt."""
+        return self.artefact.precision
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -99,7 +104,7 @@ class Model:
             InputError: another shape or type.
         """
         logits_NC, embedding_NE = self.run(images_NHW3)
-        probabilities_NC = calibrated(logits_NC, self.bundle.temperature)
+        probabilities_NC = calibrated(logits_NC, self.artefact.temperature)
         top_N2 = -np.partition(-probabilities_NC, 1, axis=1)[:, :2]
         return Predictions(
             logits_NC=logits_NC,
@@ -117,7 +122,7 @@ class Model:
         Raises:
             IntegrityError: this runtime answers other than export promised.
         """
-        golden = read_golden(self.folder)
+        golden = read_golden(self.folder, name=self.artefact.golden)
         worst = 0.0
         pairs = zip(
             OUTPUT_NAMES,
@@ -127,12 +132,12 @@ class Model:
         )
         for name, found, expected in pairs:
             scale = max(1.0, float(np.abs(expected).max()))
-            allowed = SELF_TEST_SLACK * self.bundle.parity.tolerance * scale
+            allowed = self.artefact.tolerance * scale
             difference = float(np.abs(found - expected).max())
             if not difference <= allowed:  # also catches NaN
                 raise IntegrityError(
                     f"bundle {self.bundle.bundle_id}: golden {name} differ by {difference:.3g}, "
-                    f"allowed {allowed:.3g} (providers {', '.join(self.providers)})",
+                    f"allowed {allowed:.3g} ({self.precision}, {', '.join(self.providers)})",
                     hint="Do not serve it here. Export the run again, or try another provider.",
                 )
             worst = max(worst, difference)
@@ -142,6 +147,7 @@ class Model:
 def load_model(
     bundle_dir: Path,
     *,
+    precision: str = FP32,
     threads: int = 1,
     providers: Sequence[str] | None = None,
     verify: bool = True,
@@ -150,62 +156,24 @@ def load_model(
 
     Args:
         bundle_dir: a folder that `redshank export` wrote.
+        precision: which artefact answers, with its own temperature, references and golden answers;
+            `Bundle.served` says which one a server takes where a bundle lacks what is wished.
         threads: CPU threads of one run; they sleep, not spin, between runs.
         providers: ONNX Runtime providers, best first; all must load. None: CUDA where it really
             works, else the CPU.
         verify: check every digest first.
 
     Raises:
-        InputError: no bundle is there.
+        InputError: no bundle is there, or it has not got the precision.
         IntegrityError: a file changed, or the graph is not what the manifest says.
         MissingPartError: a provider was asked for and cannot load here.
     """
     bundle = read_bundle(bundle_dir, verify=verify)
-    reference = read_reference(bundle_dir / REFERENCE_FILE)
-    session = open_session(bundle_dir / MODEL_FILE, threads=threads, providers=providers)
-    _check_graph(bundle_dir, bundle, session)
-    return Model(bundle_dir, bundle, reference, session)
-
-
-def open_session(path: Path, *, threads: int = 1, providers: Sequence[str] | None = None) -> Any:
-    """An ONNX Runtime session with no spinning threads; arguments as in `load_model`."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors only
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    wanted = list(providers) if providers is not None else _automatic_providers()
-    _check_known(wanted, onnxruntime.get_available_providers())
-    try:
-        session = onnxruntime.InferenceSession(
-            str(path),
-            options,
-            # TF32 keeps 10 bits of mantissa: golden answers would not hold
-            providers=[(name, {"use_tf32": "0"} if name == CUDA else {}) for name in wanted],
-        )
-    except Exception as error:  # onnxruntime's own types derive from Exception only
-        raise IntegrityError(f"{path} does not load: {error}") from error
-    lost = [name for name in wanted if name not in session.get_providers()]
-    if lost and providers is not None:
-        raise MissingPartError(
-            f"provider {lost[0]} did not load; the session runs on "
-            f"{', '.join(session.get_providers())}",
-            hint="Install the driver and libraries it needs, or leave providers to redshank.",
-        )
-    return session
-
-
-def run_session(session: Any, images_NHW3: npt.NDArray[np.uint8]) -> tuple[Array, Array]:
-    """logits_NC and embedding_NE of at least one image, in chunks."""
-    parts = [
-        session.run(list(OUTPUT_NAMES), {INPUT_NAME: images_NHW3[start : start + CHUNK]})
-        for start in range(0, len(images_NHW3), CHUNK)
-    ]
-    logits_NC, embedding_NE = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return logits_NC, embedding_NE
+    artefact = bundle.artefact(precision)
+    reference = read_reference(bundle_dir / artefact.reference)
+    session = open_session(bundle_dir / artefact.file, threads=threads, providers=providers)
+    check_session(bundle_dir / artefact.file, bundle, session)
+    return Model(bundle_dir, bundle, reference, session, artefact=artefact)
 
 
 def calibrated(logits_NC: Array, temperature: float) -> Array:
@@ -246,45 +214,3 @@ def top_classes(
     """The k most probable classes of one image, best first; ties in class order."""
     order = np.argsort(-probabilities_C, kind="stable")[:k]
     return tuple(ClassConfidence(classes[i], float(probabilities_C[i])) for i in order)
-
-
-def _automatic_providers() -> list[str]:
-    """CUDA in front only where its driver is: asking in vain prints errors on every start."""
-    import onnxruntime
-
-    if CUDA not in onnxruntime.get_available_providers():
-        return [CPU]
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return [CPU]
-    onnxruntime.preload_dlls()
-    return [CUDA, CPU]
-
-
-def _check_known(wanted: Sequence[str], known: Sequence[str]) -> None:
-    """The list names what the wheel was built with; whether it loads shows in the session."""
-    for name in wanted:
-        if name not in known:
-            raise MissingPartError(
-                f"onnxruntime here has no provider {name!r}, only {', '.join(known)}",
-                hint="GPU providers come with the extra gpu in place of cpu.",
-            )
-
-
-def _check_graph(folder: Path, bundle: Bundle, session: Any) -> None:
-    """Names, types and sizes of the graph against the manifest."""
-    spec = bundle.input
-    expected = {
-        INPUT_NAME: ("tensor(uint8)", [spec.height, spec.width, spec.channels]),
-        OUTPUT_NAMES[0]: ("tensor(float)", [len(bundle.classes)]),
-        OUTPUT_NAMES[1]: ("tensor(float)", [bundle.embedding_dim]),
-    }
-    ends = (*session.get_inputs(), *session.get_outputs())
-    found = {end.name: (end.type, list(end.shape[1:])) for end in ends}
-    if found != expected or any(isinstance(end.shape[0], int) for end in ends):
-        raise IntegrityError(
-            f"{folder / MODEL_FILE}: inputs and outputs are {found}, expected {expected} behind a "
-            "free batch axis",
-            hint="Export the run again.",
-        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from redshank import bundle, dataset, events, healing, http_api, registry, run, trigger
-from redshank.errors import SchemaError
+from redshank.errors import InputError, SchemaError
 from redshank.records import as_dict, from_dict
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -64,12 +65,29 @@ BUNDLE = bundle.Bundle(
     temperature_fitted_on="held_out",
     abstain_below=0.5,
     embedding_dim=128,
-    parity=bundle.Parity(256, 1e-6, 1e-6, 1e-7, 1.0, 1e-4),
+    parity=bundle.Parity(
+        256,
+        1e-6,
+        1e-6,
+        1e-7,
+        1.0,
+        1e-4,
+        (bundle.ParityRow("domain syn", 128, 1e-6, 1e-6, 1e-7, 1.0),),
+    ),
     domains=(bundle.DomainReport("syn", "source", 500, 0.91, 0.03),),
     provenance=bundle.Provenance(
         "20261122T090000-4f1c9a", None, "0.1.0", DIGEST, "2.15.0", "1.23.2", 20
     ),
-    files={"model.onnx": DIGEST},
+    files={"model.onnx": DIGEST, "model.int8.onnx": DIGEST},
+    artefacts=(
+        bundle.Artefact(
+            "int8",
+            *bundle.precision_files("int8"),
+            1.68,
+            0.02,
+            (bundle.PrecisionRow("syn", 500, 500, 0.91, 0.908, 0.996, 0.87, 0.871, 0.012, 0.03),),
+        ),
+    ),
 )
 RELEASE = registry.Release(
     schema=registry.SCHEMA,
@@ -214,6 +232,22 @@ def test_unknown_field_is_refused_by_name(name: str) -> None:
     values = as_dict(RECORDS[name]) | {"colour": 1}
     with pytest.raises(SchemaError, match="unknown field 'colour'"):
         from_dict(type(RECORDS[name]), values, source=name)
+
+
+def test_a_bundle_of_the_schema_before_is_read(tmp_path: Path) -> None:
+    shutil.copy(GOLDEN / "bundle_schema_1.json", tmp_path / bundle.BUNDLE_FILE)
+    old = bundle.read_bundle(tmp_path, verify=False)
+    assert (old.schema, old.artefacts, old.parity.rows) == (1, (), ())
+    assert old.served("int8") == old.artefact("fp32")
+    assert dataclasses.replace(BUNDLE.parity, rows=()) == old.parity
+
+
+def test_a_precision_is_served_where_it_is_and_fp32_elsewhere() -> None:
+    assert BUNDLE.served("int8") == BUNDLE.artefacts[0]
+    assert BUNDLE.served("fp16").file == "model.onnx"
+    assert BUNDLE.artefact("fp32").tolerance == pytest.approx(1e-3)
+    with pytest.raises(InputError, match="no precision 'fp16', it has fp32, int8"):
+        BUNDLE.artefact("fp16")
 
 
 def test_event_of_a_newer_server_is_read() -> None:

@@ -1,21 +1,33 @@
+import dataclasses
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from redshank.bundle import GOLDEN_FILE, MODEL_FILE, REFERENCE_FILE
-from redshank.errors import InputError, IntegrityError, MissingPartError
+from redshank.bundle import (
+    GOLDEN_FILE,
+    MODEL_FILE,
+    REFERENCE_FILE,
+    Artefact,
+    Golden,
+    precision_files,
+    read_bundle,
+    read_golden,
+    write_bundle,
+    write_golden,
+)
+from redshank.errors import InputError, IntegrityError
+from redshank.files import sha256_file
 from redshank.infer import (
-    CHUNK,
-    CPU,
     Array,
     calibrated,
     load_model,
     novelty_rank,
-    open_session,
     top_classes,
 )
+from redshank.onnx_session import CHUNK
+from redshank.reference import read_reference, write_reference
 from tests.colour_bundle import (
     CLASSES,
     SIDE,
@@ -117,15 +129,6 @@ def test_a_changed_file_is_refused(copy: Path, name: str) -> None:
         load_model(copy)
 
 
-def test_a_graph_that_is_none_or_does_not_fit_is_refused(copy: Path) -> None:
-    (copy / MODEL_FILE).write_bytes(b"no graph")
-    with pytest.raises(IntegrityError, match="does not load"):
-        load_model(copy, verify=False)
-    write_colour_graph(copy / MODEL_FILE, batch=1)
-    with pytest.raises(IntegrityError, match="free batch axis"):
-        load_model(copy, verify=False)
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -139,18 +142,6 @@ def test_images_of_another_kind_are_refused(folder: Path, wrong: Array) -> None:
         load_model(folder).predict(wrong)
 
 
-def test_the_session_tells_what_it_got_and_refuses_what_it_cannot(folder: Path) -> None:
-    assert load_model(folder, providers=[CPU]).providers == (CPU,)
-    with pytest.raises(MissingPartError, match="no provider 'NoSuchProvider'"):
-        load_model(folder, providers=["NoSuchProvider"])
-
-
-def test_threads_sleep_between_runs(folder: Path) -> None:
-    options = open_session(folder / MODEL_FILE, threads=2).get_session_options()
-    assert options.intra_op_num_threads == 2
-    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
-
-
 def test_temperature_changes_confidence_and_nothing_else(folder: Path, tmp_path: Path) -> None:
     soft_bundle = write_colour_bundle(tmp_path / "soft", temperature=5.0)
     soft = load_model(soft_bundle).predict(random_images(50))
@@ -158,3 +149,54 @@ def test_temperature_changes_confidence_and_nothing_else(folder: Path, tmp_path:
     np.testing.assert_array_equal(soft.class_N, sharp.class_N)
     np.testing.assert_array_equal(soft.logits_NC, sharp.logits_NC)
     assert (soft.confidence_N < sharp.confidence_N).all()
+
+
+def with_int8(folder: Path, *, gain: float = 1.1) -> Path:
+    """The bundle with a second artefact: logits `gain` times as large, at its own temperature."""
+    graph, golden_name, reference_name = precision_files("int8")
+    write_colour_graph(folder / graph, weight_EC=WEIGHT_EC * np.float32(gain))
+    golden = read_golden(folder)
+    write_golden(
+        folder,
+        Golden(golden.inputs_NHWC3, golden.logits_NC * np.float32(gain), golden.embedding_NE),
+        name=golden_name,
+    )
+    reference = read_reference(folder / REFERENCE_FILE)
+    write_reference(
+        folder / reference_name,
+        dataclasses.replace(reference, novelty_quantiles_Q=reference.novelty_quantiles_Q * 2),
+    )
+    bundle = read_bundle(folder)
+    artefact = Artefact(
+        "int8", graph, golden_name, reference_name, bundle.temperature * gain, 0.05, ()
+    )
+    files = bundle.files | {
+        name: sha256_file(folder / name) for name in (graph, golden_name, reference_name)
+    }
+    write_bundle(folder, dataclasses.replace(bundle, schema=2, files=files, artefacts=(artefact,)))
+    return folder
+
+
+def test_a_precision_answers_with_everything_of_its_own(copy: Path) -> None:
+    fp32, int8 = load_model(with_int8(copy)), load_model(copy, precision="int8")
+    assert (fp32.precision, int8.precision) == ("fp32", "int8")
+    images = random_images(50)
+    plain, small = fp32.predict(images), int8.predict(images)
+    np.testing.assert_allclose(small.logits_NC, plain.logits_NC * 1.1, rtol=1e-4)
+    np.testing.assert_allclose(small.confidence_N, plain.confidence_N, atol=1e-5)
+    assert (small.novelty_N < plain.novelty_N).all()
+    assert int8.self_test() < 1e-4
+
+
+def test_golden_answers_of_a_precision_have_their_own_tolerance(copy: Path) -> None:
+    with_int8(copy)
+    write_colour_graph(copy / "model.int8.onnx", weight_EC=WEIGHT_EC * np.float32(1.11))
+    assert load_model(copy, precision="int8", verify=False).self_test() > 1e-2
+    write_colour_graph(copy / "model.int8.onnx", weight_EC=WEIGHT_EC * np.float32(1.2))
+    with pytest.raises(IntegrityError, match=r"allowed .* \(int8, CPU"):
+        load_model(copy, precision="int8", verify=False).self_test()
+
+
+def test_a_precision_that_is_not_there_is_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match="no precision 'int8', it has fp32"):
+        load_model(folder, precision="int8")
