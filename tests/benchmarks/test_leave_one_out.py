@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,72 +8,78 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import leave_one_out as bench
-from redshank.dataset import read_manifest
+from benchmarks import leave_one_out
+from benchmarks.old_cells import NAMES, import_cells
+from redshank.records import as_dict
+from redshank.settings import TrainingSettings
 
 
-def cell(method: str, target: str, seed: int, accuracy: float) -> dict[str, Any]:
-    rows = [
-        {"domain": target, "split": "test", "accuracy": accuracy, "ece": 0.1},
-        {
-            "domain": "other",
-            "split": "train",
-            "pseudo_label_precision": 0.9,
-            "pseudo_label_coverage": 0.5,
-        },
-    ]
-    return {"method": method, "target": target, "seed": seed, "seconds": 2.0, "metrics": rows}
-
-
-def test_table_gives_mean_and_spread_over_seeds() -> None:
-    cells = [cell("fixclr", t, s, 0.5 + 0.1 * s) for t in bench.TARGETS for s in (0, 1, 2)]
-    cells += [cell("fixmatch", "syn", 0, 0.4)]
-    text = bench.tables(cells)
-    assert "| FixMatch + FixCLR | 60.0 ± 10.0 | 60.0 ± 10.0 | 60.0 ± 10.0 | 60.0 ± 10.0 |" in text
-    assert "| 60.0 | 60.0 | 3 |" in text
-    assert "| FixMatch | - | - | - | 40.0 | - | - | 0 to 1 |" in text
-    assert "| FixMatch + FixCLR | 90.0 | 50.0 | 10.0 | 2.0 |" in text
-
-
-def test_a_cell_is_trained_once_and_again_when_settings_change(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
-    for domain in bench.TARGETS:
+    for domain in leave_one_out.DOMAINS:
         for label in "01":
             folder = tmp_path / "digits" / domain / label
             folder.mkdir(parents=True)
             for number in range(12):
                 pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / f"{number}.png")
-    small = dataclasses.replace(bench.METHODS["fixclr"], width=4)
-    monkeypatch.setitem(bench.METHODS, "fixclr", small)
     (tmp_path / "digits" / "complete").touch()
-
-    def run() -> float:
-        bench.run_cell(tmp_path, "fixclr", "syn", 0, 2)
-        return (tmp_path / "cells" / "fixclr-syn-0.json").stat().st_mtime_ns
-
-    first = run()
-    assert run() == first
-    bench.run_cell(tmp_path, "fixclr", "syn", 0, 3)
-    (found,) = bench.read_cells(tmp_path)
-    assert found["settings"]["steps"] == 3
-    assert bench.target_row(found)["n"] == 24
-    assert {row["domain"] for row in found["metrics"]} == set(bench.TARGETS)
-    assert json.loads(json.dumps(found)) == found
+    return tmp_path / "digits"
 
 
-def test_target_is_all_test_and_its_labels_are_not_trained_on(tmp_path: Path) -> None:
-    for domain in ("mnist", "syn"):
-        for label in "01":
-            folder = tmp_path / "digits" / domain / label
-            folder.mkdir(parents=True)
-            for number in range(15):
-                Image.new("RGB", (4, 4)).save(folder / f"{number}.png")
-    bench.write_cell_manifest(tmp_path / "digits", tmp_path / "m.jsonl", "syn", 3)
-    manifest = read_manifest(tmp_path / "m.jsonl")
-    assert manifest.source_domains == ("mnist",)
-    assert {item.split for item in manifest.items if item.domain == "syn"} == {"test"}
-    labelled = [i for i in manifest.items if i.domain == "mnist" and i.label]
-    assert len(labelled) == 2 * bench.LABELS_PER_CLASS
+def old_cell(method: str, **changes: Any) -> dict[str, Any]:
+    """A cell as it was written before there were variants."""
+    settings = as_dict(TrainingSettings())
+    for later in set(settings) - {"steps", "seed", "fixmatch", "fixclr", "colour_jitter"}:
+        del settings[later]
+    settings["fixclr"] = {"weight": 0.1 if method == "fixclr" else 0.0}
+    settings["fixmatch"]["weight"] = 1.0 if method in ("fixmatch", "fixclr") else 0.0
+    if method.startswith("all72"):
+        settings |= {"labelled_per_step": 72, "colour_jitter": 0.0}
+    settings |= {"held_out": "off", "seed": 1, "threads": 1, "device": "cpu"} | changes
+    figures = {"ece": 0.1, "pseudo_label_precision": None, "pseudo_label_coverage": None}
+    rows = [{"domain": "syn", "role": "unseen", "split": "test", "n": 24, "accuracy": 0.5}]
+    if not method.startswith("all72"):
+        others = [domain for domain in leave_one_out.DOMAINS if domain != "syn"]
+        train = {"role": "source", "split": "train", "n": 4, "accuracy": 0.5}
+        rows += [{"domain": domain, **train} for domain in others]
+    metrics = [{**row, **figures} for row in rows]
+    one = {"method": method, "target": "syn", "seed": 1, "seconds": 2.0}
+    return {**one, "settings": settings, "metrics": metrics}
+
+
+def write_old(folder: Path, cell: dict[str, Any]) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / f"{cell['method']}-syn-1.json").write_text(json.dumps(cell))
+
+
+def test_old_cells_are_taken_over_where_the_settings_are_the_same(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for method in ("supervised", "fixmatch", "fixclr", "all72_cj0"):
+        write_old(tmp_path / "old", old_cell(method))
+    assert import_cells(tmp_path / "old", tmp_path, digits) == 4
+    assert import_cells(tmp_path / "old", tmp_path, digits) == 0
+    methods = "supervised,fixmatch,fixmatch+fixclr,all-labels-weak"
+    asked = ["--methods", methods, "--targets", "syn", "--first-seed", "1", "--seeds", "1"]
+    assert leave_one_out.main(["--out", str(tmp_path), *asked, "--table", "--markdown"]) == 0
+    table = capsys.readouterr().out
+    for method, labels in (("supervised", 10), ("fixmatch+fixclr", 10), ("all-labels-weak", "all")):
+        assert f"| {method} | {labels} | 50.0 | 50.0 | 50.0 | 1 |" in table
+
+
+@pytest.mark.parametrize(
+    "change", [{"steps": 3}, {"learning_rate": 0.5}, {"gone": 1}, {"backbone": "resnet18"}]
+)
+def test_others_are_left(digits: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    write_old(tmp_path / "old", old_cell("fixmatch", **change))
+    assert import_cells(tmp_path / "old", tmp_path, digits) == 0
+
+
+def test_old_cells_with_other_numbers_of_labels_are_left(digits: Path, tmp_path: Path) -> None:
+    cell = old_cell("fixmatch")
+    cell["metrics"][1]["n"] = 14
+    write_old(tmp_path / "old", cell)
+    assert import_cells(tmp_path / "old", tmp_path, digits) == 0
+    assert set(NAMES) >= {"supervised", "fixmatch", "fixclr"}

@@ -161,9 +161,11 @@ def _serve(queue: _Queue, command: Sequence[str], slot: Slot) -> None:
     worker = None
     try:
         while (plan := queue.take()) is not None:
-            if worker is None or worker.poll() is not None:
-                worker = queue.start(command, slot)
+            worker = worker or queue.start(command, slot)
             answer = _ask(worker, Job(plan, slot.device, slot.threads))
+            if worker.poll() is not None:
+                _end(worker)
+                worker = None
             if answer.state == "busy" and queue.put_back(plan):
                 time.sleep(BUSY_POLL_S)
             else:

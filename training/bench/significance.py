@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 MOST_EXACT = 20
 """Up to so many differences all 2^N sign patterns are looked at, beyond that random ones."""
-DRAWS = 2**18
+DRAWS = 2**16
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def _comparison_grid(table: Table) -> Grid:
 
 
 def _comparison_line(one: Comparison, table: Table) -> list[str]:
-    many = len({row.labels_per_class for row in table.rows}) > 1
+    many = len({row.method for row in table.rows}) < len(table.rows)
     first, second = (
         f"{method} ({labels_text(labels)})" if many else method
         for method, labels in (one.first, one.second)

@@ -12,6 +12,7 @@ file; none: the settings as they are) and changes any training key:
 from __future__ import annotations
 
 import tomllib
+import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +26,20 @@ Labels = int | None
 AS_ASKED = 0
 """Labels per class of a variant that leaves them to the command."""
 
+BASE_METHODS = tuple(
+    name
+    for name in typing.get_args(typing.get_type_hints(TrainingSettings)["method"])
+    if name != "supervised"
+)
+WITHOUT_FIXCLR = {"training.fixclr.weight": 0.0}
+
 BUILT_IN: dict[str, dict[str, Any]] = {
-    "supervised": {"training.fixmatch.weight": 0.0, "training.fixclr.weight": 0.0},
+    "supervised": {"training.method": "supervised", **WITHOUT_FIXCLR},
     "supervised-all-labels": {"base": "supervised", "labels_per_class": "all"},
-    "fixmatch": {"training.fixclr.weight": 0.0},
-    "fixmatch+fixclr": {},
+    **{name: {"training.method": name, **WITHOUT_FIXCLR} for name in BASE_METHODS},
+    **{f"{name}+fixclr": {"training.method": name} for name in BASE_METHODS},
 }
+"""Labels alone, and every base method with and without FixCLR as the settings have it."""
 
 
 @dataclass(frozen=True)
