@@ -1,7 +1,7 @@
 """Weak and strong views of a batch, each image with its own random draw.
 
 Shapes: B images, H x W pixels, 3 channels, K operations. Input is uint8 [B, H, W, 3]; views are
-float32 [B, 3, H, W] in [0, 1]. All randomness comes from the generator, so equal seeds give equal
+float32 [B, 3, H, W] in [0, 1]. All randomness comes from the draws, so equal seeds give equal
 views. Operations run on the whole batch; an image that did not draw an operation gets its identity.
 """
 
@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional
+
+from .draws import Draws
 
 SHIFT = 0.125
 """Largest shift of the weak view, as a share of the side (FixMatch: 4 of 32 pixels)."""
@@ -29,40 +31,40 @@ GREY = 0.5
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def weak_view(images_BHW3: Tensor, generator: Generator, *, flip: bool = False) -> Tensor:
+def weak_view(images_BHW3: Tensor, draws: Draws, *, flip: bool = False) -> Tensor:
     """Shifts each image by up to `SHIFT` of its side; mirrors half of them with `flip`.
 
     `flip` is off by default: a mirrored digit is another sign.
     """
     size, height, width = images_BHW3.shape[:3]
     device = images_BHW3.device
-    rows_BH = _shifted_index(size, height, generator, device)
-    cols_BW = _shifted_index(size, width, generator, device)
+    rows_BH = _shifted_index(size, height, draws)
+    cols_BW = _shifted_index(size, width, draws)
     if flip:
-        mirror_B = torch.rand(size, generator=generator, device=device) < 0.5
+        mirror_B = draws.uniform(size) < 0.5
         cols_BW = torch.where(mirror_B[:, None], cols_BW.flip(1), cols_BW)
     batch_B = torch.arange(size, device=device)[:, None, None]
     return to_float(images_BHW3[batch_B, rows_BH[:, :, None], cols_BW[:, None, :]])
 
 
 def labelled_view(
-    images_BHW3: Tensor, generator: Generator, *, flip: bool = False, colour_jitter: float = 0.5
+    images_BHW3: Tensor, draws: Draws, *, flip: bool = False, colour_jitter: float = 0.5
 ) -> Tensor:
     """The weak view in other colours: labels of few domains must not be learned by their colours.
 
     Args:
         images_BHW3: uint8 images.
-        generator: source of all randomness, on the images' device.
+        draws: source of all randomness, on the images' device.
         flip: mirror half of the images.
         colour_jitter: 0 to 1: each channel is scaled by 1 -+ this at most, and the image is
             inverted (dark on light for light on dark) with this probability.
     """
-    return recoloured(weak_view(images_BHW3, generator, flip=flip), colour_jitter, generator)
+    return recoloured(weak_view(images_BHW3, draws, flip=flip), colour_jitter, draws)
 
 
 def strong_view(
     images_BHW3: Tensor,
-    generator: Generator,
+    draws: Draws,
     *,
     operations: int = 2,
     cutout: float = 0.5,
@@ -78,15 +80,15 @@ def strong_view(
 
     Args:
         images_BHW3: uint8 images.
-        generator: source of all randomness, on the images' device.
+        draws: source of all randomness, on the images' device.
         operations: how many different operations each image draws, 0 to K.
         cutout: largest side of the grey square, as a share of the image's side, 0 to 1.
         flip: mirror half of the images.
         colour_jitter: see `labelled_view`.
     """
     return strengthened(
-        weak_view(images_BHW3, generator, flip=flip),
-        generator,
+        weak_view(images_BHW3, draws, flip=flip),
+        draws,
         operations=operations,
         cutout=cutout,
         colour_jitter=colour_jitter,
@@ -95,7 +97,7 @@ def strong_view(
 
 def strengthened(
     x_B3HW: Tensor,
-    generator: Generator,
+    draws: Draws,
     *,
     operations: int = 2,
     cutout: float = 0.5,
@@ -104,23 +106,22 @@ def strengthened(
     """What `strong_view` does after the weak view; arguments as there."""
     if not len(x_B3HW):
         return x_B3HW
-    strength_BK = draw_strengths(len(x_B3HW), operations, generator)
+    strength_BK = draw_strengths(len(x_B3HW), operations, draws)
     x_B3HW = _photometric(x_B3HW, strength_BK[:, : len(PHOTOMETRIC)])
     x_B3HW = _geometric(x_B3HW, strength_BK[:, len(PHOTOMETRIC) :])
-    x_B3HW = recoloured(x_B3HW, colour_jitter, generator)
-    return _cutout(x_B3HW, cutout, generator)
+    x_B3HW = recoloured(x_B3HW, colour_jitter, draws)
+    return _cutout(x_B3HW, cutout, draws)
 
 
-def draw_strengths(size: int, operations: int, generator: Generator) -> Tensor:
+def draw_strengths(size: int, operations: int, draws: Draws) -> Tensor:
     """Which operations each image draws, how strongly: [B, K] in [-1, 1], 0 for the others.
 
     Each image draws `operations` different ones, every set of them equally likely, each with a
     strength uniform in [-1, 1]; 0 is the identity of every operation.
     """
-    device = generator.device
-    rank_BK = torch.rand(size, len(OPERATIONS), generator=generator, device=device)
+    rank_BK = draws.uniform(size, len(OPERATIONS))
     drawn_BK = rank_BK.argsort(dim=1).argsort(dim=1) < operations
-    magnitude_BK = 2.0 * torch.rand(drawn_BK.shape, generator=generator, device=device) - 1.0
+    magnitude_BK = 2.0 * draws.uniform(size, len(OPERATIONS)) - 1.0
     return magnitude_BK * drawn_BK
 
 
@@ -129,10 +130,10 @@ def to_float(images_BHW3: Tensor) -> Tensor:
     return images_BHW3.permute(0, 3, 1, 2).float() / 255.0
 
 
-def _shifted_index(size: int, length: int, generator: Generator, device: torch.device) -> Tensor:
+def _shifted_index(size: int, length: int, draws: Draws) -> Tensor:
     limit = round(SHIFT * length)
-    shift_B1 = torch.randint(-limit, limit + 1, (size, 1), generator=generator, device=device)
-    return (torch.arange(length, device=device) + shift_B1).clamp(0, length - 1)
+    shift_B1 = draws.integers(-limit, limit + 1, size, 1)
+    return (torch.arange(length, device=draws.device) + shift_B1).clamp(0, length - 1)
 
 
 def _photometric(x_B3HW: Tensor, strength_BK: Tensor) -> Tensor:
@@ -192,21 +193,21 @@ def _geometric(x_B3HW: Tensor, strength_BK: Tensor) -> Tensor:
     return functional.grid_sample(x_B3HW, grid_BHW2, padding_mode="border", align_corners=False)
 
 
-def recoloured(x_B3HW: Tensor, jitter: float, generator: Generator) -> Tensor:
+def recoloured(x_B3HW: Tensor, jitter: float, draws: Draws) -> Tensor:
     """Inversion and tint of `labelled_view`."""
     if not jitter:
         return x_B3HW
-    draw_B4 = torch.rand(len(x_B3HW), 4, generator=generator, device=x_B3HW.device)
+    draw_B4 = draws.uniform(len(x_B3HW), 4)
     gain_B3 = 1.0 + jitter * (2.0 * draw_B4[:, :3] - 1.0)
     invert_B111 = (draw_B4[:, 3] < jitter)[:, None, None, None]
     x_B3HW = torch.where(invert_B111, 1.0 - x_B3HW, x_B3HW)
     return (x_B3HW * gain_B3[:, :, None, None]).clamp(0.0, 1.0)
 
 
-def _cutout(x_B3HW: Tensor, largest: float, generator: Generator) -> Tensor:
+def _cutout(x_B3HW: Tensor, largest: float, draws: Draws) -> Tensor:
     size, _, height, width = x_B3HW.shape
     device = x_B3HW.device
-    side_B, y_B, x_B = torch.rand(3, size, generator=generator, device=device).unbind(0)
+    side_B, y_B, x_B = draws.several(3, size)
     half_B = (largest * side_B / 2.0)[:, None]
     rows_H = (torch.arange(height, device=device) + 0.5) / height
     cols_W = (torch.arange(width, device=device) + 0.5) / width

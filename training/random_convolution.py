@@ -8,15 +8,17 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional
+
+from .draws import Draws
 
 KERNEL_SIZES = (1, 3, 5, 7)
 LEAST_RANGE = 1e-3
 """Smallest range of values that is stretched to [0, 1]: below, an image is flat."""
 
 
-def randomly_convolved(x_B3HW: Tensor, generator: Generator, share: float) -> Tensor:
+def randomly_convolved(x_B3HW: Tensor, draws: Draws, share: float) -> Tensor:
     """Convolves `share` of the images, each by a kernel of its own, and mixes them with themselves.
 
     Kernel size, weights (He-scaled normal, 3 to 3 channels) and mixing factor (uniform in [0, 1])
@@ -25,15 +27,15 @@ def randomly_convolved(x_B3HW: Tensor, generator: Generator, share: float) -> Te
 
     Args:
         x_B3HW: float32 images in [0, 1]; they are left alone.
-        generator: source of all randomness, on the images' device.
+        draws: source of all randomness, on the images' device.
         share: probability, in [0, 1], of an image to be convolved; 0 draws nothing.
     """
     if not share or not len(x_B3HW):
         return x_B3HW
-    size, device = len(x_B3HW), x_B3HW.device
-    draw_B3 = torch.rand(size, 3, generator=generator, device=device)
+    size = len(x_B3HW)
+    draw_B3 = draws.uniform(size, 3)
     side = KERNEL_SIZES[-1]
-    weight_B33KK = torch.randn(size, 3, 3, side, side, generator=generator, device=device)
+    weight_B33KK = draws.normal(size, 3, 3, side, side)
     kernel_B = (draw_B3[:, 1] * len(KERNEL_SIZES)).long()
     for number, kernel_size in enumerate(KERNEL_SIZES):
         chosen = torch.nonzero((draw_B3[:, 0] < share) & (kernel_B == number)).flatten()

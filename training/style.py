@@ -1,9 +1,8 @@
 """Views in another style: how an image looks changes, what it shows stays.
 
 Shapes: B images, H x W pixels, 3 channels, float32 in [0, 1]. Two views borrow the look of an image
-of another domain in the same batch, two draw a look at random. Each image draws for itself whether
-and how far it changes; all draws come from the generator and do not depend on what other images
-drew, so equal seeds give equal views.
+of another domain in the same step, two draw a look at random. Each image draws for itself whether
+and how far it changes, whatever other images drew; equal seeds give equal views.
 """
 
 from __future__ import annotations
@@ -13,8 +12,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
+from .augment import to_float
+from .draws import Draws
 from .random_convolution import randomly_convolved
 from .texture import textured
 
@@ -42,14 +43,25 @@ class StyleShares:
         return any((self.fourier, self.channel_statistics, self.random_convolution, self.texture))
 
 
-def styled(x_B3HW: Tensor, domain_B: Tensor, generator: Generator, shares: StyleShares) -> Tensor:
+@dataclass(frozen=True)
+class Neighbours:
+    """Whose looks can be borrowed: the A images of the step, as they are in the data."""
+
+    images_AHW3: Tensor
+    """uint8."""
+    domain_A: Tensor
+    """Number of each image's domain."""
+
+
+def styled(x_B3HW: Tensor, neighbours: Neighbours, draws: Draws, shares: StyleShares) -> Tensor:
     """The images, each with its own draw of every change whose share is above 0.
 
     Args:
-        x_B3HW: float32 images in [0, 1]; they are left alone.
-        domain_B: number of each image's domain. An image whose batch holds no other domain keeps
-            its amplitudes and statistics.
-        generator: source of all randomness, on the images' device.
+        x_B3HW: float32 images in [0, 1], views of the neighbours themselves or of the draws' share
+            of them; they are left alone. An image keeps its amplitudes and statistics where no
+            neighbour is of another domain.
+        neighbours: all images of the step.
+        draws: source of all randomness, on the images' device.
         shares: how many of the images take each change.
 
     Returns:
@@ -57,10 +69,10 @@ def styled(x_B3HW: Tensor, domain_B: Tensor, generator: Generator, shares: Style
     """
     if not shares.any or not len(x_B3HW):
         return x_B3HW
-    x_B3HW = _mixed(x_B3HW, domain_B, generator, shares.fourier, mix_amplitudes)
-    x_B3HW = _mixed(x_B3HW, domain_B, generator, shares.channel_statistics, mix_statistics)
-    x_B3HW = textured(x_B3HW, generator, shares.texture)
-    return randomly_convolved(x_B3HW, generator, shares.random_convolution)
+    x_B3HW = _mixed(x_B3HW, neighbours, draws, shares.fourier, mix_amplitudes)
+    x_B3HW = _mixed(x_B3HW, neighbours, draws, shares.channel_statistics, mix_statistics)
+    x_B3HW = textured(x_B3HW, draws, shares.texture)
+    return randomly_convolved(x_B3HW, draws, shares.random_convolution)
 
 
 def mix_amplitudes(x_B3HW: Tensor, other_B3HW: Tensor, factor_B: Tensor) -> Tensor:
@@ -91,27 +103,26 @@ def mix_statistics(x_B3HW: Tensor, other_B3HW: Tensor, factor_B: Tensor) -> Tens
     return (whitened * mixed_spread + torch.lerp(mean, other_mean, factor)).clamp_(0.0, 1.0)
 
 
-def partners(domain_B: Tensor, generator: Generator) -> Tensor:
-    """For each image the number of a random one of another domain; its own where there is none."""
-    score_BB = torch.rand(len(domain_B), len(domain_B), generator=generator, device=domain_B.device)
-    foreign_BB = domain_B[:, None] != domain_B[None, :]
-    score_BB = torch.where(foreign_BB, score_BB + 1.0, 0.0)
-    return (score_BB + 0.5 * torch.eye(len(domain_B), device=domain_B.device)).argmax(1)
+def partners(domain_A: Tensor, draws: Draws) -> Tensor:
+    """For each of B images the number of a random neighbour of another domain, -1 without any."""
+    size = len(domain_A) if draws.share is None else draws.share.size
+    own_B = domain_A if draws.share is None else domain_A[draws.share.rows]
+    score_BA = draws.uniform(size, len(domain_A))
+    score_BA = torch.where(own_B[:, None] != domain_A[None, :], score_BA, -1.0)
+    best_B, partner_B = score_BA.max(1)
+    return torch.where(best_B < 0.0, -1, partner_B)
 
 
-def _mixed(
-    x_B3HW: Tensor, domain_B: Tensor, generator: Generator, share: float, mix: Mix
-) -> Tensor:
+def _mixed(x_B3HW: Tensor, neighbours: Neighbours, draws: Draws, share: float, mix: Mix) -> Tensor:
     if not share:
         return x_B3HW
-    partner_B = partners(domain_B, generator)
-    draw_B2 = torch.rand(len(x_B3HW), 2, generator=generator, device=x_B3HW.device)
-    alone_B = partner_B == torch.arange(len(x_B3HW), device=x_B3HW.device)
-    chosen = torch.nonzero((draw_B2[:, 0] < share) & ~alone_B).flatten()
+    partner_B = partners(neighbours.domain_A, draws)
+    draw_B2 = draws.uniform(len(x_B3HW), 2)
+    chosen = torch.nonzero((draw_B2[:, 0] < share) & (partner_B >= 0)).flatten()
     if not len(chosen):
         return x_B3HW
-    mixed = mix(x_B3HW[chosen], x_B3HW[partner_B[chosen]], draw_B2[chosen, 1])
-    return x_B3HW.index_copy(0, chosen, mixed)
+    other_N3HW = to_float(neighbours.images_AHW3[partner_B[chosen]])
+    return x_B3HW.index_copy(0, chosen, mix(x_B3HW[chosen], other_N3HW, draw_B2[chosen, 1]))
 
 
 def _statistics(x_B3HW: Tensor) -> tuple[Tensor, Tensor]:

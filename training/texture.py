@@ -6,7 +6,9 @@ B images, N of them chosen, H x W pixels, 3 channels.
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
+
+from .draws import Draws
 
 FALLS = (0.5, 2.0)
 """Amplitudes fall with frequency to the power of minus this: photos lie near 1."""
@@ -14,7 +16,7 @@ COLOURFUL = 0.5
 """Spread of a channel's own texture beside the one that all three share."""
 
 
-def textured(x_B3HW: Tensor, generator: Generator, share: float) -> Tensor:
+def textured(x_B3HW: Tensor, draws: Draws, share: float) -> Tensor:
     """Blends `share` of the images with a texture of their own: |image - factor x texture|.
 
     The difference keeps shapes visible on dark and on bright ground; factors are uniform in [0, 1].
@@ -22,15 +24,14 @@ def textured(x_B3HW: Tensor, generator: Generator, share: float) -> Tensor:
 
     Args:
         x_B3HW: float32 images in [0, 1]; they are left alone.
-        generator: source of all randomness, on the images' device.
+        draws: source of all randomness, on the images' device.
         share: probability, in [0, 1], of an image to be blended; 0 draws nothing.
     """
     if not share or not len(x_B3HW):
         return x_B3HW
     size, _, height, width = x_B3HW.shape
-    device = x_B3HW.device
-    draw_B3 = torch.rand(size, 3, generator=generator, device=device)
-    noise_B4HW = torch.randn(size, 4, height, width, generator=generator, device=device)
+    draw_B3 = draws.uniform(size, 3)
+    noise_B4HW = draws.normal(size, 4, height, width)
     chosen = torch.nonzero(draw_B3[:, 0] < share).flatten()
     if not len(chosen):
         return x_B3HW

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from torch import Generator, Tensor
 
 from .augment import recoloured, strengthened, weak_view
-from .style import StyleShares, styled
+from .draws import Draws
+from .style import Neighbours, StyleShares, styled
 
 PLAIN = StyleShares()
 
@@ -36,19 +37,20 @@ class Views:
 
     def labelled(self, images_BHW3: Tensor, domain_B: Tensor, generator: Generator) -> Tensor:
         """What the loss on labels sees."""
-        style = self.style if self.style_labelled else PLAIN
-        x_B3HW = weak_view(images_BHW3, generator, flip=self.flip)
-        x_B3HW = styled(x_B3HW, domain_B, generator, style)
+        draws, style = Draws(generator), self.style if self.style_labelled else PLAIN
+        x_B3HW = weak_view(images_BHW3, draws, flip=self.flip)
+        x_B3HW = styled(x_B3HW, Neighbours(images_BHW3, domain_B), draws, style)
         if self.strong_labelled:
-            return strengthened(x_B3HW, generator, colour_jitter=self.colour_jitter)
-        return recoloured(x_B3HW, self.colour_jitter, generator)
+            return strengthened(x_B3HW, draws, colour_jitter=self.colour_jitter)
+        return recoloured(x_B3HW, self.colour_jitter, draws)
 
     def weak(self, images_BHW3: Tensor, generator: Generator) -> Tensor:
         """What pseudo-labels are made of."""
-        return weak_view(images_BHW3, generator, flip=self.flip)
+        return weak_view(images_BHW3, Draws(generator), flip=self.flip)
 
     def strong(self, images_BHW3: Tensor, domain_B: Tensor, generator: Generator) -> Tensor:
         """What must get the same pseudo-label."""
-        x_B3HW = weak_view(images_BHW3, generator, flip=self.flip)
-        x_B3HW = styled(x_B3HW, domain_B, generator, self.style)
-        return strengthened(x_B3HW, generator, colour_jitter=self.colour_jitter)
+        draws = Draws(generator)
+        x_B3HW = weak_view(images_BHW3, draws, flip=self.flip)
+        x_B3HW = styled(x_B3HW, Neighbours(images_BHW3, domain_B), draws, self.style)
+        return strengthened(x_B3HW, draws, colour_jitter=self.colour_jitter)

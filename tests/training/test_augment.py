@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from training import augment
 from training.augment import labelled_view, strong_view, to_float, weak_view
+from training.draws import Draws
 
 
 def images(size: int = 12, pixels: int = 16) -> Tensor:
@@ -13,8 +14,8 @@ def images(size: int = 12, pixels: int = 16) -> Tensor:
     return torch.randint(0, 256, (size, pixels, pixels, 3), generator=rng, dtype=torch.uint8)
 
 
-def seeded(seed: int = 0) -> Generator:
-    return torch.Generator().manual_seed(seed)
+def seeded(seed: int = 0) -> Draws:
+    return Draws(torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("view", [weak_view, labelled_view, strong_view])
@@ -85,7 +86,7 @@ def test_each_operation_changes_only_the_image_that_drew_it(operation: int) -> N
 
 def test_fades_equal_their_definition() -> None:
     x = to_float(images())
-    b, c, k = (torch.rand(12, 1, 1, 1, generator=seeded(i)) for i in range(3))
+    b, c, k = (torch.rand(12, 1, 1, 1, generator=seeded(i).generator) for i in range(3))
     luma = torch.tensor(augment._LUMA).view(1, 3, 1, 1)
     step = b * x
     mean = (luma * step).sum(1, keepdim=True).mean((2, 3), keepdim=True)

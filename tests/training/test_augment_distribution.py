@@ -17,10 +17,15 @@ from torchvision.transforms.v2 import functional as vision
 
 from training import augment
 from training.augment import OPERATIONS, PHOTOMETRIC, draw_strengths, strengthened
+from training.draws import Draws
 
 SIDE = 30
 UNLIKELY = 1e-3
 """Seeds are fixed: a test that passes does so for ever."""
+
+
+def seeded(seed: int) -> Draws:
+    return Draws(Generator().manual_seed(seed))
 
 
 def pictures(size: int, side: int = SIDE) -> Tensor:
@@ -115,7 +120,7 @@ def batch_of(x_B3HW: Tensor, strength_BK: Tensor) -> Tensor:
 
 
 def test_every_pair_of_operations_is_drawn_equally_often() -> None:
-    drawn_BK = draw_strengths(22_000, 2, Generator().manual_seed(0)) != 0
+    drawn_BK = draw_strengths(22_000, 2, seeded(0)) != 0
     assert (drawn_BK.sum(1) == 2).all()
     pairs = drawn_BK.double().T @ drawn_BK.double()
     upper = pairs[tuple(torch.triu_indices(11, 11, 1))]
@@ -125,12 +130,12 @@ def test_every_pair_of_operations_is_drawn_equally_often() -> None:
 
 @pytest.mark.parametrize("operations", [0, 1, 3, 11])
 def test_each_image_draws_as_many_operations_as_asked(operations: int) -> None:
-    drawn_BK = draw_strengths(500, operations, Generator().manual_seed(0)) != 0
+    drawn_BK = draw_strengths(500, operations, seeded(0)) != 0
     assert (drawn_BK.sum(1) == operations).all()
 
 
 def test_magnitudes_are_uniform_whatever_else_was_drawn() -> None:
-    strength_BK = draw_strengths(20_000, 2, Generator().manual_seed(1))
+    strength_BK = draw_strengths(20_000, 2, seeded(1))
     for strength_B in strength_BK.unbind(1):
         drawn = strength_B[strength_B != 0].numpy()
         assert stats.kstest(drawn, stats.uniform(-1, 2).cdf).pvalue > UNLIKELY
@@ -143,7 +148,7 @@ def test_magnitudes_are_uniform_whatever_else_was_drawn() -> None:
 def test_views_are_distributed_like_those_made_one_by_one() -> None:
     size = 700
     x = pictures(1).expand(size, -1, -1, -1)
-    ours = strengthened(x, Generator().manual_seed(0), cutout=0.0, colour_jitter=0.0)
+    ours = strengthened(x, seeded(0), cutout=0.0, colour_jitter=0.0)
     draw, naive = random.Random(0), []
     for image in x:
         view = image
@@ -153,7 +158,7 @@ def test_views_are_distributed_like_those_made_one_by_one() -> None:
     for found, expected in zip(features(ours), features(torch.stack(naive)), strict=True):
         assert stats.ks_2samp(found, expected).pvalue > UNLIKELY
     fewer = strengthened(
-        x, Generator().manual_seed(0), operations=1, cutout=0.0, colour_jitter=0.0
+        x, seeded(0), operations=1, cutout=0.0, colour_jitter=0.0
     )  # the same comparison tells one operation from two
     worst = min(
         stats.ks_2samp(found, expected).pvalue

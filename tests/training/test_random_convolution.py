@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from training.draws import Draws
 from training.random_convolution import KERNEL_SIZES, convolve, randomly_convolved
 
 
@@ -45,7 +46,7 @@ def test_the_identity_kernel_keeps_the_order_of_brightness() -> None:
 def test_every_kernel_size_is_drawn_and_share_zero_draws_nothing() -> None:
     x = torch.zeros(200, 3, 15, 15)
     x[:, :, 7, 7] = 1.0  # a point shows how far its kernel reaches
-    changed = (randomly_convolved(x, torch.Generator().manual_seed(0), 1.0) - x).abs()
+    changed = (randomly_convolved(x, Draws(torch.Generator().manual_seed(0)), 1.0) - x).abs()
     ground = changed[:, :, :1, :1]
     reach = ((changed - ground).abs() > 1e-4).any(1)
     widths = reach.any(1).sum(1)
@@ -54,5 +55,5 @@ def test_every_kernel_size_is_drawn_and_share_zero_draws_nothing() -> None:
     assert min(counts) > 25  # 50 expected, 4 standard deviations are 24
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
-    assert randomly_convolved(x, generator, 0.0) is x
+    assert randomly_convolved(x, Draws(generator), 0.0) is x
     assert torch.equal(generator.get_state(), before)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from training.draws import Draws
 from training.texture import COLOURFUL, texture_of, textured
 
 
@@ -37,7 +38,7 @@ def test_textures_fill_the_range_and_a_steeper_fall_is_smoother() -> None:
 
 def test_black_becomes_the_texture_and_white_its_negative() -> None:
     x = torch.zeros(8, 3, 16, 16)
-    on_black = textured(x, torch.Generator().manual_seed(3), 1.0)
-    on_white = textured(1.0 - x, torch.Generator().manual_seed(3), 1.0)
+    on_black = textured(x, Draws(torch.Generator().manual_seed(3)), 1.0)
+    on_white = textured(1.0 - x, Draws(torch.Generator().manual_seed(3)), 1.0)
     torch.testing.assert_close(on_white, 1.0 - on_black)
     assert (on_black.flatten(1).std(1) > 0).all()
