@@ -56,6 +56,10 @@ class TrainingData:
         """Labelled training images of each source domain."""
         return {d: self.indices(d, "train", labelled=True) for d in self.source_domains}
 
+    def all_labelled(self) -> Indices:
+        """Labelled training images of all source domains."""
+        return np.concatenate([np.zeros(0, np.int64), *self.labelled_indices().values()])
+
     def unlabelled_indices(self, domains: tuple[str, ...]) -> dict[str, Indices]:
         """Training images of each domain, used without their labels (labelled ones too)."""
         return {d: self.indices(d, "train") for d in domains}

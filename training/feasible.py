@@ -24,7 +24,7 @@ def check_settings(settings: TrainingSettings) -> None:
         "learning_rate": (settings.learning_rate, 1e-9, 100.0),
         "weight_decay": (settings.weight_decay, 0.0, 1.0),
         "ema_decay": (settings.ema_decay, 0.0, 0.999999),
-        "field_share": (settings.field_share, 0.0, 1.0),
+        "field_share": (settings.field_share, 0.0, 0.5),
         "colour_jitter": (settings.colour_jitter, 0.0, 1.0),
         "held_out_steps": (settings.held_out_steps, 1, 10**9),
         "checkpoint_every": (settings.checkpoint_every, 1, 10**9),
@@ -32,6 +32,16 @@ def check_settings(settings: TrainingSettings) -> None:
         "seed": (settings.seed, 0, 2**31),
         "fixmatch.weight": (settings.fixmatch.weight, 0.0, 1e6),
         "fixmatch.threshold": (settings.fixmatch.threshold, 0.0, 1.0),
+        "late_share": (settings.late_share, 0.0, 1.0),
+        "mixstyle": (settings.mixstyle, 0.0, 1.0),
+        "adaptive.floor": (settings.adaptive.floor, 0.0, 1.0),
+        "adaptive.momentum": (settings.adaptive.momentum, 0.0, 0.999999),
+        "adaptive.warm_up_share": (settings.adaptive.warm_up_share, 0.0, 1.0),
+        "adaptive.debias": (settings.adaptive.debias, 0.0, 10.0),
+        "target.class_cap": (settings.target.class_cap, 0.0, 1e6),
+        "fixclr.attract": (settings.fixclr.attract, 0.0, 1e6),
+        "fixclr.queue": (settings.fixclr.queue, 0, 10**6),
+        "fixclr.projection": (settings.fixclr.projection, 0, 10**5),
         "fixclr.weight": (settings.fixclr.weight, 0.0, 1e6),
         "fixclr.temperature": (settings.fixclr.temperature, 1e-4, 1e4),
         "fixclr.ramp_share": (settings.fixclr.ramp_share, 0.0, 1.0),
@@ -89,6 +99,7 @@ def load_parent(
         ("backbone", run.backbone.name, settings.backbone),
         ("image size", run.backbone.image_size, settings.image_size),
         ("width", model.recipe["width"], settings.width),
+        ("head", model.recipe.get("head", "linear"), settings.head),
     ):
         if old != new:
             raise InputError(

@@ -1,36 +1,42 @@
 """The training loop: data in, averaged model out; interrupted anywhere, it goes on the same way.
 
 Step t is a function of the seed, t and the state below alone, so a checkpoint holds no sampler or
-random state: weights, average, momentum, FixCLR's queue, curves and the collapse guard are all.
+random state: weights, averages, momentum, FixCLR's queue and head, the teacher's averages, curves
+and the collapse guards are all.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from redshank.errors import StageError
-from redshank.nn import FixCLRLoss, averaged_copy, effective_decay, update_average
-from redshank.nn.backbones import Backbone, build_backbone
+from redshank.nn import averaged_copy, effective_decay, update_average
+from redshank.nn.backbones import Backbone
 from redshank.nn.checkpoint import load_tensors, save_tensors
+from redshank.nn.ema import mean_decay, recompute_statistics
 from redshank.run import HistoryRow
 from redshank.settings import TrainingSettings
 
-from .batches import Batches
-from .collapse import CollapseGuard
+from .batches import Batch, Batches
+from .collapse import CollapseGuards
 from .data import TrainingData
 from .history import History
 from .images import Progress
-from .step import Losses, make_optimizer, ramp, set_learning_rate, step_losses
-from .style import StyleShares
-from .views import Views
+from .parts import fixclr_of, initial_model, teacher_of, views_of
+from .step import Losses, Weights, make_optimizer, ramp, set_learning_rate, step_losses
 
 HISTORY_ROWS = 100
+STATISTICS_BATCHES = 50
+"""Steps whose views recomputed BatchNorm statistics are made of."""
 
 
 @dataclass(frozen=True)
@@ -67,36 +73,7 @@ def fit(
         progress(phase, loop.step, steps)
         if loop.step % settings.checkpoint_every == 0 or loop.step == steps:
             loop.save(checkpoint)
-    return Fitted(loop.average, loop.history.as_rows())
-
-
-def views_of(settings: TrainingSettings) -> Views:
-    """The views that the settings ask for."""
-    style = settings.style
-    return Views(
-        flip=settings.horizontal_flip,
-        colour_jitter=settings.colour_jitter,
-        style=StyleShares(
-            fourier=style.fourier,
-            channel_statistics=style.channel_statistics,
-            random_convolution=style.random_convolution,
-            texture=style.texture,
-        ),
-        style_labelled=style.labelled,
-        strong_labelled=settings.labelled_view == "strong",
-    )
-
-
-def initial_model(data: TrainingData, settings: TrainingSettings) -> Backbone:
-    """The network with seeded random weights; the caller's random state is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        return build_backbone(
-            settings.backbone,
-            len(data.classes),
-            width=settings.width,
-            weights=Path(settings.weights) if settings.weights else None,
-        )
+    return Fitted(loop.result(), loop.history.as_rows())
 
 
 class _Loop:
@@ -114,26 +91,35 @@ class _Loop:
         model = initial_model(data, settings)
         if start is not None:
             model.load_state_dict(start.state_dict())
-        self.model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.model: Backbone = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.average = averaged_copy(self.model)
+        self.late = averaged_copy(self.model) if settings.average == "late" else None
+        self.late_start = steps - max(1, round(settings.late_share * steps))
+        self.fixclr = fixclr_of(settings, self.model.embedding_dim).to(device)
         self.optimizer = make_optimizer(
-            self.model, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
+            self.model,
+            self.fixclr,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
         )
-        self.fixclr = FixCLRLoss(tau=settings.fixclr.temperature).to(device)
         self.history = History(max(1, steps // HISTORY_ROWS))
-        self.guard = CollapseGuard(len(data.classes))
         # bf16 pays for ResNets on a GPU; the small network is bound by launches, a CPU by memory
         self.autocast = device.type == "cuda" and settings.backbone != "small_cnn"
-        self.device = device
+        self.device, self.noise = device, Generator(device)
         self.batches = Batches(
             data,
             labelled=settings.labelled_per_step,
             unlabelled=settings.unlabelled_per_step if self._needs_unlabelled() else 0,
             field_share=settings.field_share,
             views=views_of(settings),
+            labelled_pairs=settings.method == "defixmatch",
             seed=settings.seed,
             device=device,
         )
+        self.teacher = teacher_of(
+            data, settings, steps=steps, num_images=self.batches.num_unlabelled, device=device
+        )
+        self.guards = CollapseGuards(data, self.teacher, drop=settings.target.on_collapse == "drop")
         self.row_started, self.row_images = time.perf_counter(), 0
 
     def advance(self) -> None:
@@ -147,10 +133,10 @@ class _Loop:
                 self.model,
                 batch,
                 self.fixclr,
-                threshold=settings.fixmatch.threshold,
-                unlabelled_weight=settings.fixmatch.weight,
-                fixclr_weight=settings.fixclr.weight
-                * ramp(self.step, self.steps, settings.fixclr.ramp_share),
+                self.teacher,
+                self._weights(),
+                step=self.step,
+                generator=self._noise(),
             )
         if not torch.isfinite(losses.total):
             raise StageError(
@@ -161,19 +147,47 @@ class _Loop:
         losses.total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         update_average(self.average, self.model, effective_decay(settings.ema_decay, self.step))
+        if self.late is not None and self.step >= self.late_start:
+            update_average(self.late, self.model, mean_decay(self.step - self.late_start))
         self.step += 1
-        self._report(losses, batch.report_label_U, rate, len(batch.label_L))
+        self._report(losses, batch, rate)
+
+    def result(self) -> Backbone:
+        """The average that the settings ask for, in evaluation mode."""
+        chosen: Backbone = self.average if self.late is None else self.late
+        if self.settings.average_statistics == "averaged":
+            return chosen
+        chosen = copy.deepcopy(chosen)  # a checkpoint must hold what training goes on with
+        recompute_statistics(chosen, self._more_views())
+        return chosen
+
+    def _more_views(self) -> Iterator[Tensor]:
+        """What the network would see in the next steps, in the same portions."""
+        for step in range(self.steps, self.steps + STATISTICS_BATCHES):
+            batch = self.batches.batch(step)
+            if len(batch.weak_U3HW):
+                yield batch.weak_U3HW
+            yield torch.cat([batch.labelled_L3HW, batch.strong_U3HW])
+
+    def _weights(self) -> Weights:
+        settings, chosen = self.settings, self.settings.fixclr
+        fixclr = chosen.weight * ramp(self.step, self.steps, chosen.ramp_share)
+        return Weights(settings.fixmatch.weight, fixclr, chosen.confidence)
+
+    def _noise(self) -> Generator:
+        """What the network draws in this step, a function of seed and step as the views are."""
+        state = np.random.SeedSequence((self.settings.seed, self.step, 1))
+        self.noise.manual_seed(int(state.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        return self.noise
 
     def _needs_unlabelled(self) -> bool:
-        return self.settings.fixmatch.weight > 0 or self.settings.fixclr.weight > 0
+        used = self.settings.fixmatch.weight > 0 or self.settings.fixclr.weight > 0
+        return used and self.settings.method != "supervised"
 
-    def _report(self, losses: Losses, report_label_U: Tensor, rate: float, labelled: int) -> None:
-        classes = self.model.head.out_features
-        self.history.add(losses, report_label_U)
-        self.row_images += labelled + len(report_label_U)
-        self.guard.update(
-            torch.bincount(losses.target_U, minlength=classes).tolist(), int(losses.mask_U.sum())
-        )
+    def _report(self, losses: Losses, batch: Batch, rate: float) -> None:
+        self.history.add(losses, batch.report_label_U)
+        self.row_images += len(batch.label_L) + len(batch.report_label_U)
+        self.guards.update(losses, batch.domain_U)
         if self.history.due(self.step, self.steps):
             seconds = time.perf_counter() - self.row_started
             self.history.close_row(
@@ -185,13 +199,17 @@ class _Loop:
         """Writes everything the next step depends on."""
         tensors = {f"model.{n}": t for n, t in self.model.state_dict().items()}
         tensors |= {f"average.{n}": t for n, t in self.average.state_dict().items()}
+        if self.late is not None:
+            tensors |= {f"late.{n}": t for n, t in self.late.state_dict().items()}
         tensors |= {f"fixclr.{n}": t for n, t in self.fixclr.state_dict().items() if t.numel()}
+        tensors |= {f"teacher.{n}": t for n, t in self.teacher.tensors().items()}
         for number, state in self.optimizer.state_dict()["state"].items():
             tensors[f"momentum.{number}"] = state["momentum_buffer"]
         facts = {
             "step": self.step,
             "history": self.history.state(),
-            "guard": self.guard.state(),
+            "guards": self.guards.state(),
+            "dropped": self.teacher.dropped,
         }
         save_tensors(path, tensors, facts)
 
@@ -204,7 +222,10 @@ class _Loop:
             groups.setdefault(group, {})[rest] = tensor
         self.model.load_state_dict(groups["model"])
         self.average.load_state_dict(groups["average"])
+        if self.late is not None:
+            self.late.load_state_dict(groups["late"])
         self.fixclr.load_state_dict(groups.get("fixclr", {}), strict=False)
+        self.teacher.restore(groups["teacher"], facts["dropped"])
         state = self.optimizer.state_dict()
         state["state"] = {
             int(n): {"momentum_buffer": t} for n, t in groups.get("momentum", {}).items()
@@ -212,4 +233,4 @@ class _Loop:
         self.optimizer.load_state_dict(state)
         self.step = facts["step"]
         self.history.restore(facts["history"])
-        self.guard.restore(facts["guard"])
+        self.guards.restore(facts["guards"])

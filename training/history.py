@@ -26,15 +26,15 @@ class History:
 
     def add(self, losses: Losses, report_label_U: Tensor) -> None:
         """Takes one step in."""
-        known_U = losses.mask_U & (report_label_U >= 0)
-        right_U = known_U & (losses.target_U == report_label_U)
+        known_U = losses.weight_U * (report_label_U >= 0)
+        right_U = known_U * (losses.target_U == report_label_U)
         found = {
             "loss": losses.total.item(),
             "loss_labelled": losses.labelled.item(),
             "loss_unlabelled": losses.unlabelled.item(),
             "loss_fixclr": losses.fixclr.item(),
-            "unlabelled": float(len(losses.mask_U)),
-            "used": float(losses.mask_U.sum()),
+            "unlabelled": float(len(losses.weight_U)),
+            "used": float(losses.weight_U.sum()),
             "judged": float(known_U.sum()),
             "right": float(right_U.sum()),
         }

@@ -1,4 +1,4 @@
-"""One training step: FixMatch on labels and pseudo-labels, FixCLR on the features of both.
+"""One training step: a base method on labels and pseudo-labels, FixCLR on the features of both.
 
 L labelled and U unlabelled images, C classes, D features.
 """
@@ -6,15 +6,20 @@ L labelled and U unlabelled images, C classes, D features.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from redshank.nn import FixCLRLoss, fixmatch_loss, fixmatch_targets
+from redshank.nn import FixCLRLoss, PseudoLabels, pseudo_label_loss
 from redshank.nn.backbones import Backbone
+from redshank.nn.mixstyle import sampling
 
 from .batches import Batch
+from .teacher import Teacher
+
+Confidence = Literal["none", "hard", "soft"]
 
 
 @dataclass(frozen=True)
@@ -26,38 +31,107 @@ class Losses:
     unlabelled: Tensor
     fixclr: Tensor
     target_U: Tensor
-    mask_U: Tensor
+    weight_U: Tensor
+    """In [0, 1]: how much each pseudo-label counts."""
+    sure_U: Tensor
+    """The same before the limits of target domains: what the base method alone would use."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of the terms of a step."""
+
+    unlabelled: float
+    fixclr: float
+    confidence: Confidence = "none"
+    """What a pseudo-label weighs in FixCLR: all alike, as the base method says, its probability."""
 
 
 def step_losses(
     model: Backbone,
     batch: Batch,
     fixclr: FixCLRLoss,
+    teacher: Teacher,
+    weights: Weights,
     *,
-    threshold: float,
-    unlabelled_weight: float,
-    fixclr_weight: float,
+    step: int,
+    generator: Generator,
 ) -> Losses:
-    """Forward passes and losses of one batch.
+    """Forward passes and losses of one batch; the teacher's averages move on.
 
     The weak view passes on its own, without gradient: cheaper, and BatchNorm then normalises weak
     and strong views by their own statistics. FixCLR sees the labelled and the strong features that
-    the other losses computed anyway, and every pseudo-label, confident or not.
+    the other losses computed anyway, and by default every pseudo-label, confident or not.
+
+    Args:
+        model: in training mode.
+        batch: its views.
+        fixclr: the repel-only term.
+        teacher: makes the pseudo-labels.
+        weights: of the terms.
+        step: number of the step, from 0.
+        generator: of what the network itself draws (MixStyle, the stochastic head).
     """
     labelled, unlabelled = len(batch.labelled_L3HW), len(batch.weak_U3HW)
-    logits_weak_UC = _weak_logits(model, batch)
-    target_U, mask_U = fixmatch_targets(logits_weak_UC, threshold)
-    x_B3HW = torch.cat([batch.labelled_L3HW, batch.strong_U3HW])
-    logits_BC, z_BD = model(x_B3HW.contiguous(memory_format=torch.channels_last))
-    logits_LC, logits_UC = logits_BC.split([labelled, unlabelled])
+    weak_UC, weak_LC = _weak_logits(model, batch)
+    wanted = teacher.teach(weak_UC, batch, step)
+    pseudo = teacher.limited(wanted, batch.domain_U)
+    views = [batch.labelled_L3HW, batch.strong_U3HW]
+    views += [] if batch.strong_L3HW is None else [batch.strong_L3HW]
+    x_B3HW = torch.cat(views).contiguous(memory_format=torch.channels_last)
+    with sampling(model, generator):
+        logits_BC, z_BD = model(x_B3HW)
+    rest = len(x_B3HW) - labelled - unlabelled
+    logits_LC, logits_UC, strong_LC = logits_BC.split([labelled, unlabelled, rest])
     loss_labelled = functional.cross_entropy(logits_LC.float(), batch.label_L)
-    loss_unlabelled = fixmatch_loss(logits_UC, target_U, mask_U)
+    loss_unlabelled = pseudo_label_loss(logits_UC, pseudo)
+    if teacher.method.extra_loss is not None:
+        about_labelled = teacher.method.extra_rows == "labelled"
+        rows = (
+            (strong_LC, teacher.teach_labelled(weak_LC)) if about_labelled else (logits_UC, pseudo)
+        )
+        loss_unlabelled = loss_unlabelled + teacher.method.extra_loss(*rows)
     loss_fixclr = loss_labelled.new_zeros(())
-    total = loss_labelled + unlabelled_weight * loss_unlabelled
-    if fixclr_weight:
-        loss_fixclr = fixclr(z_BD, torch.cat([batch.label_L, target_U]))
-        total = total + fixclr_weight * loss_fixclr
-    return Losses(total, loss_labelled, loss_unlabelled, loss_fixclr, target_U, mask_U)
+    total = loss_labelled + weights.unlabelled * loss_unlabelled
+    if weights.fixclr:
+        weight_B = fixclr_weights(pseudo, labelled, weights.confidence, teacher, batch.domain_U)
+        loss_fixclr = fixclr(
+            z_BD[: labelled + unlabelled],
+            torch.cat([batch.label_L, pseudo.label_B]),
+            torch.cat([batch.domain_L, batch.domain_U]),
+            weight_B,
+        )
+        total = total + weights.fixclr * loss_fixclr
+    return Losses(
+        total,
+        loss_labelled,
+        loss_unlabelled,
+        loss_fixclr,
+        pseudo.label_B,
+        pseudo.weight_B,
+        wanted.weight_B,
+    )
+
+
+def fixclr_weights(
+    pseudo: PseudoLabels,
+    labelled: int,
+    confidence: Confidence,
+    teacher: Teacher,
+    domain_U: Tensor,
+) -> Tensor | None:
+    """Weights in FixCLR of labelled rows (1) and unlabelled rows; None where all count alike."""
+    present_U = teacher.present(domain_U)
+    if confidence == "none" and present_U is None:
+        return None
+    weight_U = {
+        "none": torch.ones_like(pseudo.confidence_B),
+        "hard": pseudo.weight_B,
+        "soft": pseudo.confidence_B,
+    }[confidence]
+    if present_U is not None:
+        weight_U = weight_U * present_U
+    return torch.cat([weight_U.new_ones(labelled), weight_U])
 
 
 def ramp(step: int, steps: int, share: float) -> float:
@@ -66,14 +140,13 @@ def ramp(step: int, steps: int, share: float) -> float:
 
 
 def make_optimizer(
-    model: nn.Module, *, learning_rate: float, weight_decay: float
+    *modules: nn.Module, learning_rate: float, weight_decay: float
 ) -> torch.optim.SGD:
     """SGD with Nesterov momentum 0.9; no decay on biases and BatchNorm."""
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    parameters = [p for module in modules for p in module.parameters()]
     groups = [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True)
 
@@ -85,8 +158,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
 
 
 @torch.no_grad()
-def _weak_logits(model: Backbone, batch: Batch) -> Tensor:
-    if not len(batch.weak_U3HW):
-        return batch.weak_U3HW.new_zeros(0, model.head.out_features)
-    logits_UC: Tensor = model(batch.weak_U3HW)[0]
-    return logits_UC
+def _weak_logits(model: Backbone, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Of unlabelled rows, and of labelled ones where the batch has weak views of them."""
+    views = [batch.weak_U3HW] + ([] if batch.weak_L3HW is None else [batch.weak_L3HW])
+    x_B3HW = views[0] if len(views) == 1 else torch.cat(views)
+    if not len(x_B3HW):
+        none_0C = x_B3HW.new_zeros(0, model.head.out_features)
+        return none_0C, none_0C
+    logits_BC: Tensor = model(x_B3HW)[0]
+    unlabelled = len(batch.weak_U3HW)
+    return logits_BC[:unlabelled], logits_BC[unlabelled:]

@@ -268,7 +268,7 @@ def test_loss_that_is_not_finite_stops_the_training(
     ("change", "message"),
     [
         ({"steps": 0}, "training.steps is 0, expected 1 to"),
-        ({"field_share": 1.5}, "training.field_share is 1.5, expected 0.0 to 1.0"),
+        ({"field_share": 1.5}, "training.field_share is 1.5, expected 0.0 to 0.5"),
         ({"learning_rate": float("nan")}, "training.learning_rate is nan"),
         ({"backbone": "vgg"}, "training.backbone is 'vgg'"),
         ({"fixclr": FixCLRSettings(temperature=0.0)}, "training.fixclr.temperature is 0.0"),
