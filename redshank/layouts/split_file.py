@@ -137,7 +137,7 @@ def apply_split(items: Sequence[Item], split: SplitFile, *, source: str) -> tupl
     """
     misfits: dict[str, list[str]] = {
         "images of the data are not in it": [],
-        "of its images are not in the data": [],
+        "images that it names are not in the data": [],
         "images have another domain": [],
         "images have another class": [],
     }

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -5,12 +6,7 @@ import pytest
 from redshank.errors import InputError
 from redshank.layouts import read_layout, scan_folder
 
-
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
+from .conftest import touch
 
 
 def test_classes_are_the_union_over_domains(tmp_path: Path) -> None:
@@ -29,7 +25,7 @@ def test_accents_of_other_systems_make_no_second_class(tmp_path: Path) -> None:
     listing = scan_folder(tmp_path)
     assert listing.classes == ("h\u00e9ron",)
     assert [item.domain for item in listing.items] == ["m\u00e9tro", "street"]
-    assert all((listing.root / item.path).is_file() for item in listing.items)
+    assert all((tmp_path / item.path).is_file() for item in listing.items)
 
 
 def test_images_straight_in_a_domain_are_unlabelled(tmp_path: Path) -> None:
@@ -94,3 +90,26 @@ def test_read_layout_refuses_what_is_no_layout(tmp_path: Path) -> None:
     touch(tmp_path, "images.xlsx")
     with pytest.raises(InputError, match="neither a folder nor a table"):
         read_layout(tmp_path / "images.xlsx")
+
+
+def test_a_folder_full_beside_splits_is_the_same_again(tmp_path: Path) -> None:
+    touch(tmp_path, "SUN/train/1/a.jpg", "SUN/crossval/1/b.jpg", "SUN/full/1/a.jpg")
+    listing = scan_folder(tmp_path)
+    assert [item.path for item in listing.items] == ["SUN/crossval/1/b.jpg", "SUN/train/1/a.jpg"]
+    assert listing.notes == ("SUN/full holds the same images again: passed over",)
+
+
+def test_names_that_are_no_files_are_faults(tmp_path: Path) -> None:
+    touch(tmp_path, "photo/cat/1.jpg", "gate/1.jpg")
+    (tmp_path / "photo/cat/2.jpg").mkdir()
+    (tmp_path / "gate/3.jpg").mkdir()
+    (tmp_path / "photo/cat/4.jpg").symlink_to("gone.jpg")
+    os.mkfifo(tmp_path / "gate/5.jpg")
+    listing = scan_folder(tmp_path)
+    assert [item.path for item in listing.items] == ["gate/1.jpg", "photo/cat/1.jpg"]
+    assert {(fault.path, fault.reason) for fault in listing.faults} == {
+        ("photo/cat/2.jpg", "is a folder"),
+        ("gate/3.jpg", "is a folder"),
+        ("photo/cat/4.jpg", "a link to nothing"),
+        ("gate/5.jpg", "neither a file nor a folder"),
+    }
