@@ -31,7 +31,7 @@ def fleet_status(settings: Settings, *, clock: Clock) -> list[dict[str, Any]]:
         known = versions[row_key.model]
         return known is None or row_key.version in known
 
-    return [_status(row, settings, clock()) for row in answering_rows(rows, answers)]
+    return [row_status(row, settings, clock()) for row in answering_rows(rows, answers)]
 
 
 def domain_history(settings: Settings, *, domain: str, model: str) -> list[dict[str, Any]]:
@@ -67,7 +67,8 @@ def _tick(window: Window) -> dict[str, Any]:
     }
 
 
-def _status(row: StreamRow, settings: Settings, now_s: float) -> dict[str, Any]:
+def row_status(row: StreamRow, settings: Settings, now_s: float) -> dict[str, Any]:
+    """A row as the command and the console's API tell it."""
     state, sentence = present_state(
         row, now_s=now_s, silent_after_s=settings.monitoring.silent_after_s
     )

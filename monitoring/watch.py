@@ -44,7 +44,7 @@ def watch(
         stop: set by a signal handler or a test.
         clock: seconds since the epoch.
         report: called after every pass.
-        serving: called with the address of the metrics page.
+        serving: called with the address of metrics and console.
 
     Raises:
         ConflictError: another evaluator is running.
@@ -55,10 +55,12 @@ def watch(
         evaluator = Evaluator(store, plan_of(settings), surroundings_of(settings), clock=clock)
         board = Board(settings.monitoring, clock)
         if not once:
-            from .endpoint import serve_board
+            from .console.sources import sources_of
+            from .endpoint import serve_console
 
-            monitoring = settings.monitoring
-            serving(stack.enter_context(serve_board(board, monitoring.host, monitoring.port)))
+            host, port = settings.monitoring.host, settings.monitoring.port
+            sources = sources_of(settings, board, store)
+            serving(stack.enter_context(serve_console(sources, host, port)))
         while True:
             try:
                 done = evaluator.pass_once(stop.is_set)

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="evaluate what is closed, then end")
     parser.add_argument("--tick", type=float, metavar="S", help="seconds between evaluations")
     parser.add_argument(
-        "--metrics-port", type=int, metavar="PORT", help="metrics and status page; 0: any free"
+        "--metrics-port", type=int, metavar="PORT", help="metrics and console; 0: any free"
     )
     parser.add_argument("--json", action="store_true", help="status or history as JSON on stdout")
     parser.add_argument("--domain", metavar="D", help="of history and accept")
@@ -89,7 +89,7 @@ def _watch(settings: Settings, *, once: bool) -> int:
     def serving(address: str) -> None:
         spool = settings.home.path("spool")
         waits = "" if spool.is_dir() else f"; no server has written to {spool} yet"
-        line = f"watching; metrics and status page on {address}{waits}"
+        line = f"watching; metrics and console on {address}{waits}"
         print(line, file=sys.stderr, flush=True)
 
     with stop_on_signals() as stop:

@@ -4,6 +4,7 @@ import dataclasses
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.board import Board
 from monitoring.collector import BoardCollector, shown_rows
-from monitoring.endpoint import serve_board
+from monitoring.console.sources import Sources, sources_of
+from monitoring.endpoint import MOST_BYTES, serve_console
 from redshank.errors import ConflictError
-from redshank.settings import MonitoringSettings
+from redshank.settings import Home, MonitoringSettings, Settings
+from redshank.store.monitor import open_monitor
 from tests.monitoring.field import START, Site, Station, write_spool, write_test_bundle
 
 SETTINGS = MonitoringSettings(tick_s=1.0, silent_after_s=1000.0)
@@ -38,20 +41,30 @@ def board(station: Station) -> Board:
     return board
 
 
+@pytest.fixture(scope="module")
+def sources(board: Board, station: Station) -> Sources:
+    settings = Settings(home=Home(root=str(station.root)), monitoring=SETTINGS)
+    return sources_of(settings, board, station.store)
+
+
 @pytest.fixture
-def address(board: Board) -> Iterator[str]:
-    with serve_board(board, "127.0.0.1", 0) as address:
+def address(sources: Sources) -> Iterator[str]:
+    with serve_console(sources, "127.0.0.1", 0) as address:
         yield address
 
 
-def get(url: str) -> tuple[int, str]:
+def ask(url: str | urllib.request.Request, data: bytes | None = None) -> tuple[int, str, Message]:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=10) as answer:
-            return answer.status, answer.read().decode()
+        with opener.open(url, data, timeout=20) as answer:
+            return answer.status, answer.read().decode(), answer.headers
     except urllib.error.HTTPError as error:
         with error:
-            return error.code, error.read().decode()
+            return error.code, error.read().decode(), error.headers
+
+
+def get(url: str) -> tuple[int, str]:
+    return ask(url)[:2]
 
 
 def samples(board: Board) -> dict[tuple[str, ...], float]:
@@ -112,12 +125,33 @@ def test_cardinality_is_bounded_and_alarmed_domains_come_first(board: Board) -> 
     assert not any("domain=home" in key for key in samples(small))
 
 
-def test_page_lists_the_worst_first_and_escapes_names(address: str) -> None:
-    status, page = get(f"{address}/")
+def test_the_console_is_served_with_headers_that_forbid_scripts(address: str) -> None:
+    status, page, headers = ask(f"{address}/")
     assert status == 200
-    assert "<script>" not in page
-    assert page.index("fog&lt;script&gt;") < page.index(">home<")
-    assert "Mean confidence went from" in page
+    assert "fog&lt;script&gt;" in page
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-store"
+    assert "Python" not in headers["Server"]
+
+
+def test_bodies_are_bounded(address: str) -> None:
+    large = {"Content-Length": str(MOST_BYTES + 1)}
+    request = urllib.request.Request(f"{address}/alerts", b"", large)
+    assert ask(request)[0] == 413
+    assert ask(f"{address}/alerts", b"{}")[0] == 401
+
+
+def test_a_fault_in_a_page_is_logged_and_answered(
+    address: str,
+    sources: Sources,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(sources.board, "state", lambda _: 1 / 0)
+    status, text = get(f"{address}/")
+    assert (status, text) == (500, "the log says what went wrong\n")
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_a_domain_without_events_is_silent(board: Board, station: Station) -> None:
@@ -132,20 +166,21 @@ def test_other_paths_and_health(address: str) -> None:
     assert get(f"{address}/nothing")[0] == 404
 
 
-def test_a_taken_port_is_a_clear_error(board: Board, address: str) -> None:
+def test_a_taken_port_is_a_clear_error(sources: Sources, address: str) -> None:
     port = int(address.rsplit(":", 1)[1])
     with (
         pytest.raises(ConflictError, match=f"cannot listen on 127.0.0.1:{port}"),
-        serve_board(board, "127.0.0.1", port),
+        serve_console(sources, "127.0.0.1", port),
     ):
         pass
 
 
 def test_an_empty_board_has_a_page_and_metrics(tmp_path: Path) -> None:
     board = Board(SETTINGS, lambda: START)
-    with serve_board(board, "127.0.0.1", 0) as address:
-        assert "0 under watch" in get(f"{address}/")[1]
+    settings = Settings(home=Home(root=str(tmp_path)), monitoring=SETTINGS)
+    sources = sources_of(settings, board, open_monitor(settings.home.monitor_database))
+    with serve_console(sources, "127.0.0.1", 0) as address:
+        assert "No domain has been counted yet" in get(f"{address}/")[1]
         metrics = get(f"{address}/metrics")[1]
         assert "redshank_monitor_domains 0.0" in metrics
         assert "last_tick" not in metrics  # nobody shall be paged during a long first pass
-    assert not list(tmp_path.iterdir())

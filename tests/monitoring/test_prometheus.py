@@ -18,9 +18,10 @@ import pytest
 import yaml
 
 from monitoring.board import Board
-from monitoring.endpoint import serve_board
+from monitoring.console.sources import sources_of
+from monitoring.endpoint import serve_console
 from monitoring.grafana.dashboard import fleet_dashboard
-from redshank.settings import MonitoringSettings
+from redshank.settings import Home, MonitoringSettings, Settings
 from tests.monitoring.field import START, Site, Station, write_spool, write_test_bundle
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "prometheus"
@@ -95,7 +96,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     evaluator = station.evaluator()
     board = Board(MonitoringSettings(), lambda: station.now_s)
     board.publish(evaluator, evaluator.pass_once())
-    with serve_board(board, "127.0.0.1", 0) as address:
+    settings = Settings(home=Home(root=str(root)))
+    sources = sources_of(settings, board, station.store)
+    with serve_console(sources, "127.0.0.1", 0) as address:
         config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(DEPLOY / "rules.yml")],
