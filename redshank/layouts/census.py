@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable
+import hashlib
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from redshank.dataset import Item, Manifest
 from redshank.errors import InputError
 from redshank.files import sha256_bytes
+
+DECODING_THREADS = 4
+FETCHING_THREADS = 32
+"""Where images come by URI: they wait for the network."""
+WAITING = 256
+"""Images under way at a time."""
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -68,31 +77,61 @@ def inspect_images(
     *,
     progress: Callable[[int], None] = lambda _done: None,
 ) -> tuple[list[BrokenImage], list[Leak]]:
-    """Read and decode every image; nothing is changed.
+    """Read and decode every image, some at a time; nothing is changed.
 
     Args:
         manifest: what to look at.
         decode: bytes to pixels, raising `InputError` where it refuses.
         progress: called with the number of images done.
+
+    Raises:
+        MissingPartError, StageError: the storage of the images cannot be reached at all.
     """
     broken, leaks = [], []
-    first: dict[str, Item] = {}
-    for number, item in enumerate(manifest.items, start=1):
-        progress(number)
-        try:
-            data = manifest.read_image(item)
-            decode(data)
-        except InputError as error:
-            broken.append(BrokenImage(item.path, item.domain, error.message))
-            continue
-        except OSError as error:
-            reason = (error.strerror or type(error).__name__).lower()
-            broken.append(BrokenImage(item.path, item.domain, reason))
-            continue
-        other = first.setdefault(sha256_bytes(data), item)
-        if other.split != item.split:
-            leaks.append(Leak(item.path, item.split, other.path, other.split))
+    first: dict[bytes, Item] = {}
+    remote = any(isinstance(manifest.image_location(item), str) for item in manifest.items)
+    with ThreadPoolExecutor(FETCHING_THREADS if remote else DECODING_THREADS) as pool:
+        answers = in_order(pool, lambda item: _look(manifest, item, decode), manifest.items)
+        for number, (item, answer) in enumerate(zip(manifest.items, answers, strict=True), start=1):
+            progress(number)
+            if isinstance(answer, str):
+                broken.append(BrokenImage(item.path, item.domain, answer))
+                continue
+            other = first.setdefault(answer, item)
+            if other.split != item.split:
+                leaks.append(Leak(item.path, item.split, other.path, other.split))
     return broken, leaks
+
+
+def in_order(
+    pool: ThreadPoolExecutor, act: Callable[[Item], Answer], items: Iterable[Item]
+) -> Iterator[Answer]:
+    """What `act` gives for each item, in order, with few items under way at a time."""
+    waiting: deque[Future[Answer]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(act, item))
+            if len(waiting) == WAITING:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:  # after an error nobody wants the rest
+        for future in waiting:
+            future.cancel()
+
+
+def _look(manifest: Manifest, item: Item, decode: Callable[[bytes], Any]) -> str | bytes:
+    """Why the image cannot be used, or the digest of its bytes."""
+    try:
+        data = manifest.read_image(item)
+        decode(data)
+    except InputError as error:
+        return error.message
+    except OSError as error:
+        return (error.strerror or type(error).__name__).lower()
+    if item.sha256 and sha256_bytes(data) != item.sha256:
+        return "other bytes than the manifest's sha256 says: it changed after it was listed"
+    return hashlib.sha256(data).digest()
 
 
 def _count(classes: tuple[str, ...], domain: str, role: str, items: list[Item]) -> DomainCounts:

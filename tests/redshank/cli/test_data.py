@@ -1,11 +1,15 @@
 import json
+import re
+import shutil
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
 
-from redshank.cli import main
+from redshank import layouts
+from redshank.cli import data, main
 from redshank.dataset import read_manifest
 
 
@@ -91,3 +95,79 @@ def test_check_names_broken_images_and_writes_a_clean_manifest(
 def test_scan_of_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "scan", str(tmp_path), "--out", str(tmp_path / "m.jsonl")]) == 1
     assert "holds no image" in capsys.readouterr().err
+
+
+def test_the_command_knows_every_layout() -> None:
+    assert set(data.LAYOUTS) == {"auto", *layouts.LAYOUTS}
+
+
+def test_scan_says_what_it_recognised(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = images.parent / "m.jsonl"
+    assert main(["data", "scan", str(images), "--out", str(out)]) == 0
+    assert "layout folders\n" in capsys.readouterr().err
+    assert main(["data", "scan", str(images), "--out", str(out), "--layout", "pacs"]) == 1
+    assert "exists already" in capsys.readouterr().err
+    (images / "north" / "cat" / "x.png").symlink_to("gone")
+    assert main(["data", "scan", str(images), "--out", str(out), "--force"]) == 0
+    assert "north/cat/x.png: a link to nothing; left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["scan", "split", "check"])
+def test_nothing_is_overwritten_without_force(
+    images: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    first, out = images.parent / "m.jsonl", images.parent / "mine.jsonl"
+    main(["data", "scan", str(images), "--out", str(first)])
+    out.write_text("labels of a whole week")
+    arguments = ["data", verb, str(images if verb == "scan" else first), "--out", str(out)]
+    assert main(arguments) == 1
+    assert f"{out} exists already" in capsys.readouterr().err
+    assert out.read_text() == "labels of a whole week"
+    assert main([*arguments, "--force"]) == 0
+    assert len(read_manifest(out).items) == 20
+
+
+def test_a_saved_split_gives_the_same_labels_elsewhere(
+    images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, split = images.parent / "here.jsonl", images.parent / "split.jsonl"
+    arguments = ["--labels-per-class", "2", "--val-share", "0.2", "--unseen", "south"]
+    scan = ["data", "scan", str(images), "--out"]
+    assert main([*scan, str(here), *arguments, "--seed", "5", "--save-split", str(split)]) == 0
+    said = capsys.readouterr().err
+    copy = images.parent / "copy"
+    shutil.copytree(images, copy)
+    there = images.parent / "there.jsonl"
+    given = ["data", "scan", str(copy), "--out", str(there), "--split", str(split)]
+    assert main(given) == 0
+    assert read_manifest(there).items == read_manifest(here).items
+    digest = re.findall(r"split ([0-9a-f]{12})", said + capsys.readouterr().err)
+    assert len(digest) == 2
+    assert len(set(digest)) == 1
+    assert main([*given, "--force", "--val-share", "0.1"]) == 2
+    assert "--split decides everything: --val-share" in capsys.readouterr().err
+    (copy / "north" / "cat" / "0.png").unlink()
+    assert main([*given, "--force"]) == 1
+    assert "does not fit the data: images that it names" in capsys.readouterr().err
+
+
+def test_a_bucket_is_scanned_split_and_checked_like_a_folder(
+    images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    system = fsspec.filesystem("memory")
+    files = [path for path in images.rglob("*") if path.is_file()]
+    system.pipe({f"/field/{p.relative_to(images).as_posix()}": p.read_bytes() for p in files})
+    try:
+        out, local = images.parent / "remote.jsonl", images.parent / "local.jsonl"
+        assert main(["data", "scan", "memory://field", "--out", str(out)]) == 0
+        assert main(["data", "scan", str(images), "--out", str(local)]) == 0
+        remote = read_manifest(out)
+        assert remote.root == "memory://field"
+        assert remote.items == read_manifest(local).items
+        assert main(["data", "check", str(out)]) == 0
+        system.rm("/field/north/cat/0.png")
+        capsys.readouterr()
+        assert main(["data", "check", str(out)]) == 3
+        assert "north/cat/0.png: no such file" in capsys.readouterr().out
+    finally:
+        system.rm("/field", recursive=True)

@@ -1,8 +1,9 @@
+import sys
 from pathlib import Path
 
 import pytest
 
-from redshank.errors import InputError
+from redshank.errors import InputError, MissingPartError
 from redshank.layouts import read_layout
 
 
@@ -71,3 +72,38 @@ def test_a_table_in_another_encoding_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes("path,domain\nhéron.png,n\n".encode("latin-1"))
         with pytest.raises(InputError, match=f"{name} is no table.*\n.*UTF-8"):
             read_layout(tmp_path / name)
+
+
+def test_parquet_is_a_table_too(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "i.parquet"
+    columns = {
+        "path": ["a.png", "s3://bucket/b.png"],
+        "domain": ["north", "south"],
+        "label": ["cat", None],
+        "split": [None, "test"],
+    }
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    listing = read_layout(path)
+    assert listing.layout == "table"
+    assert [(i.path, i.domain, i.label, i.split) for i in listing.items] == [
+        ("a.png", "north", "cat", "train"),
+        ("s3://bucket/b.png", "south", "", "test"),
+    ]
+    pyarrow.parquet.write_table(pyarrow.table({**columns, "path": ["a.png"] * 2}), path)
+    with pytest.raises(InputError, match=r"row 2: a\.png is in row 1 already"):
+        read_layout(path)
+    path.write_bytes(b"PAR1 no more")
+    with pytest.raises(InputError, match=r"i\.parquet is no Parquet file"):
+        read_layout(path)
+
+
+def test_parquet_without_its_package_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "i.parquet").write_bytes(b"PAR1")
+    with pytest.raises(MissingPartError, match="needs the Python package 'pyarrow'"):
+        read_layout(tmp_path / "i.parquet")
