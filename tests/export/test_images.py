@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -60,3 +61,17 @@ def test_missing_and_damaged_images_are_named(tmp_path: Path) -> None:
     for number, message in ((0, r"a0\.png .* is missing"), (1, r"a1\.png: the 7 bytes")):
         with pytest.raises(InputError, match=message):
             list(pixel_chunks(items, items.items[number:], height=4, width=4))
+
+
+def test_pixels_may_come_from_a_bucket(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4), (9, 0, 0)).save(tmp_path / "a0.png")
+    system = fsspec.filesystem("memory")
+    system.pipe("/export-set/a0.png", (tmp_path / "a0.png").read_bytes())
+    try:
+        remote = Manifest(("x",), "memory://export-set", (item("a0.png"), item("a1.png")))
+        pixels = next(pixel_chunks(remote, remote.items[:1], height=4, width=4))
+        assert pixels[0, 0, 0].tolist() == [9, 0, 0]
+        with pytest.raises(InputError, match=r"memory://export-set/a1\.png .* is missing"):
+            list(pixel_chunks(remote, remote.items, height=4, width=4))
+    finally:
+        system.rm("/export-set", recursive=True)

@@ -207,6 +207,22 @@ def test_a_labelled_image_that_is_gone_is_an_error(tmp_path: Path, champion: Man
     assert not (tmp_path / "2").exists()
 
 
+def test_data_in_a_bucket_are_carried_on_by_their_uri(
+    tmp_path: Path, field: tuple[FieldImage, ...]
+) -> None:
+    champion = Manifest(("red",), "s3://bucket/set", (Item("a/1.png", "paper", "red"),))
+    path = write_snapshot(
+        tmp_path / "snapshots" / "h-1",
+        champion_run="r-1",
+        champion=champion,
+        usable=Usable(field, 0, 0),
+        deleted=frozenset(),
+    )
+    manifest = read_manifest(path)
+    assert manifest.image_location(manifest.items[0]) == "s3://bucket/set/a/1.png"
+    assert field_items(manifest) == manifest.items[1:]
+
+
 def test_the_choice_is_even_over_domains_bounded_and_repeatable(tmp_path: Path) -> None:
     pier = [an_image(tmp_path, number, domain="pier") for number in range(30)]
     quay = [an_image(tmp_path, number, domain="quay") for number in range(5)]
