@@ -20,6 +20,7 @@ from redshank.errors import SchemaError
 from redshank.files import read_json, sha256_bytes, to_json, write_atomic
 from redshank.records import as_dict, check_schema, from_dict
 from redshank.run import DomainMetrics
+from redshank.separability import Separability
 from redshank.settings import TrainingSettings
 
 SCHEMA = 1
@@ -82,6 +83,8 @@ class Cell:
     code_version: str
     finished_at: str
     metrics: tuple[DomainMetrics, ...]
+    latent: Separability | None = None
+    """Of all domains' images; None where nobody measured it."""
     imported_from: str = ""
     """Where it came from, when this folder did not train it."""
     run: str = ""

@@ -14,6 +14,16 @@ CellsOf = Mapping[tuple[str, int], Cell]
 """Finished cells by (target, seed)."""
 
 
+LATENT = (
+    "class_probe",
+    "class_probe_unseen",
+    "domain_probe",
+    "class_silhouette",
+    "domain_silhouette",
+)
+"""Figures of `redshank.separability.Separability`."""
+
+
 @dataclass(frozen=True)
 class MeanSpread:
     """Mean and standard deviation over n values; no spread of fewer than two."""
@@ -44,6 +54,8 @@ class Row:
     images_per_s: float | None
     seconds: float | None
     """Mean time of a training."""
+    latent: dict[str, MeanSpread | None]
+    """Each of `LATENT`, over all cells in which it was measured."""
     cells: int
     wanted: int
     """Cells that a whole row has."""
@@ -53,6 +65,8 @@ class Row:
 class Comparison:
     """`first` minus `second`, paired over targets and seeds."""
 
+    measure: str
+    """`accuracy` on the unseen domain, or one of `LATENT`."""
     first: tuple[str, int | None]
     """Method and labels per class."""
     second: tuple[str, int | None]
@@ -62,10 +76,10 @@ class Comparison:
     """Ends of the 95 % interval of the difference, each on its own."""
     high: float | None
     better: int
-    """Cells in which `first` was better."""
+    """Cells in which the measure of `first` was higher."""
     p: float | None
     p_holm: float | None
-    """Corrected for all comparisons of the table."""
+    """Corrected for all comparisons of this measure."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,7 @@ class Table:
     comparisons: tuple[Comparison, ...]
 
 
+Pair = tuple[tuple[str, int | None], tuple[str, int | None]]
 Found = Mapping[tuple[str, int | None], CellsOf]
 """Cells of each row, by method and labels per class, in the table's order."""
 
@@ -105,7 +120,11 @@ def build_table(
         targets=tuple(targets),
         seeds=tuple(seeds),
         rows=tuple(_row(*key, cells, targets, wanted) for key, cells in found.items()),
-        comparisons=_compare(found, against, fixed),
+        comparisons=tuple(
+            one
+            for measure in ("accuracy", *LATENT)
+            for one in _compare(found, _pairs(found, against, fixed), measure)
+        ),
     )
 
 
@@ -139,6 +158,10 @@ def _row(
         pseudo_label_coverage=_mean(m.pseudo_label_coverage for m in source),
         images_per_s=_mean(cell.images_per_s for cell in cells.values()),
         seconds=_mean(cell.seconds for cell in cells.values()),
+        latent={
+            name: mean_spread([v for c in cells.values() if (v := _value(c, name)) is not None])
+            for name in LATENT
+        },
         cells=len(cells),
         wanted=wanted,
     )
@@ -156,9 +179,7 @@ def _average(cells: CellsOf, targets: Sequence[str], means: Sequence[float]) -> 
     return MeanSpread(statistics.fmean(means), of_seed.spread if of_seed else None, len(whole))
 
 
-def _compare(
-    found: Found, against: Sequence[str], fixed: Collection[str]
-) -> tuple[Comparison, ...]:
+def _pairs(found: Found, against: Sequence[str], fixed: Collection[str]) -> list[Pair]:
     pairs = []
     for first, second in itertools.combinations(found, 2):
         same_labels = first[1] == second[1] or first[0] in fixed or second[0] in fixed
@@ -166,10 +187,15 @@ def _compare(
         if same_labels and wanted and first[0] != second[0]:
             turned = second[0] in against and first[0] not in against
             pairs.append((first, second) if turned else (second, first))
-    results = [compare(_differences(found[first], found[second])) for first, second in pairs]
+    return pairs
+
+
+def _compare(found: Found, pairs: Sequence[Pair], measure: str) -> list[Comparison]:
+    results = [compare(_differences(found[one], found[two], measure)) for one, two in pairs]
     corrected = holm([result.p for result in results])
-    return tuple(
+    return [
         Comparison(
+            measure=measure,
             first=first,
             second=second,
             n=result.n,
@@ -182,11 +208,24 @@ def _compare(
         )
         for (first, second), result, p_holm in zip(pairs, results, corrected, strict=True)
         if result.n
-    )
+    ]
 
 
-def _differences(first: CellsOf, second: CellsOf) -> list[float]:
-    return [_accuracy(first[key]) - _accuracy(second[key]) for key in first if key in second]
+def _differences(first: CellsOf, second: CellsOf, measure: str) -> list[float]:
+    found = []
+    for key in first:
+        if key in second:
+            one, two = _value(first[key], measure), _value(second[key], measure)
+            if one is not None and two is not None:
+                found.append(one - two)
+    return found
+
+
+def _value(cell: Cell, measure: str) -> float | None:
+    if measure == "accuracy":
+        return _accuracy(cell)
+    value: float | None = getattr(cell.latent, measure) if cell.latent else None
+    return value
 
 
 def _accuracy(cell: Cell) -> float:

@@ -29,6 +29,7 @@ from redshank.errors import ConflictError, RedshankError
 from redshank.files import rfc3339
 from redshank.records import as_dict, from_dict
 from redshank.run import Run, read_history, read_run
+from redshank.separability import Separability
 
 from .cells import SCHEMA, Cell, CellPlan, find_cell, write_cell
 from .protocol import write_cell_manifest
@@ -72,6 +73,8 @@ def run_job(job: Job, images: Manifest, out: Path, *, keep_runs: bool) -> Answer
 def _train(job: Job, images: Manifest, out: Path, *, keep_runs: bool) -> None:
     from training.train import train
 
+    from .latent import measure_latent
+
     plan = job.plan
     name = f"pixels-{plan.data[:12]}-{plan.settings.image_size}.npy"
     pixels = _decode_once(images, plan.settings.image_size, out / WORK / name)
@@ -83,7 +86,8 @@ def _train(job: Job, images: Manifest, out: Path, *, keep_runs: bool) -> None:
     folder = train(manifest, settings, runs, resume=True, pixels=pixels)
     run = read_run(folder, verify=False)
     rates = [row.images_per_s for row in read_history(folder)]
-    cell = _summarise(plan, run, statistics.median(rates) if rates else None)
+    latent = measure_latent(folder, images, pixels, plan.target, device=job.device)
+    cell = _summarise(plan, run, statistics.median(rates) if rates else None, latent)
     if keep_runs:
         cell = dataclasses.replace(cell, run=folder.name)
     else:
@@ -111,7 +115,7 @@ def _silent(_phase: str, _done: int, _total: int) -> None:
     """No progress: cells are reported whole."""
 
 
-def _summarise(plan: CellPlan, run: Run, images_per_s: float | None) -> Cell:
+def _summarise(plan: CellPlan, run: Run, images_per_s: float | None, latent: Separability) -> Cell:
     return Cell(
         schema=SCHEMA,
         method=plan.method,
@@ -126,6 +130,7 @@ def _summarise(plan: CellPlan, run: Run, images_per_s: float | None) -> Cell:
         code_version=__version__,
         finished_at=rfc3339(time.time()),
         metrics=run.metrics,
+        latent=latent,
     )
 
 

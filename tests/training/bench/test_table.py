@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import statistics
 
 import pytest
 
 from redshank.run import DomainMetrics
+from redshank.separability import Separability
 from training.bench.cells import Cell
 from training.bench.table import CellsOf, Found, build_table
 from training.bench.table_text import as_markdown, as_text
@@ -71,6 +73,7 @@ def test_comparisons_pair_the_same_target_and_seed() -> None:
     one_less = {key: value for key, value in BETTER.items() if key != ("a", 1)}
     found: Found = {("base", 10): cells(WHOLE), ("mine", 10): cells(one_less)}
     (one,) = build_table(found, ["a", "b"], [0, 1]).comparisons
+    assert one.measure == "accuracy"
     assert (one.first, one.second) == (("mine", 10), ("base", 10))
     assert (one.n, one.better) == (3, 3)
     assert one.difference == pytest.approx((0.01 + 0.01 + 0.02) / 3)
@@ -117,3 +120,24 @@ def test_labels_stand_beside_names_where_a_method_has_two_rows() -> None:
     found = {("m", 5): cells(WHOLE), ("m", 10): cells(BETTER), ("all", None): cells(WHOLE)}
     table = build_table(found, ["a", "b"], [0, 1], fixed=["all"])
     assert "| all (all) - m (5) |" in as_markdown(table)
+
+
+def test_latent_figures_are_averaged_and_compared_where_they_were_measured() -> None:
+    def measured(domain_probe: float) -> Separability:
+        return Separability(9, 0.9, 0.7, domain_probe, 0.25, 0.3, None)
+
+    one, two = cells(WHOLE), cells(WHOLE)
+    some = {k: dataclasses.replace(c, latent=measured(0.5 + 0.2 * k[1])) for k, c in one.items()}
+    less = {k: dataclasses.replace(c, latent=measured(0.4)) for k, c in two.items() if k[1]}
+    table = build_table({("a", 1): some, ("b", 1): {**two, **less}}, ["a", "b"], [0, 1])
+    row = table.rows[0].latent
+    assert row["domain_probe"] is not None
+    assert row["domain_probe"].mean == pytest.approx(0.6)
+    assert row["domain_silhouette"] is None
+    (compared,) = (c for c in table.comparisons if c.measure == "domain_probe")
+    assert compared.n == 2
+    assert compared.difference == pytest.approx(-0.3)
+    markdown = as_markdown(table)
+    assert "| a | 1 | 90.0 | 70.0 | 60.0 | 0.300 | - |" in markdown
+    assert "| domain_probe: b - a | -30.0 | - | 0 of 2 | 0.5000 | 0.5000 |" in markdown
+    assert "Latent" not in as_markdown(build_table({("a", 1): one}, ["a", "b"], [0, 1]))

@@ -39,6 +39,10 @@ def test_a_cell_is_trained_once(images: Manifest, tmp_path: Path) -> None:
     assert {m.n for m in cell.metrics if m.split == "train"} == {16}  # 20 less 2 a class
     assert cell.images_per_s is not None
     assert cell.images_per_s > 0
+    assert cell.latent is not None
+    assert cell.latent.n == 90
+    assert cell.latent.domain_chance == pytest.approx(1 / 3)
+    assert cell.latent.class_probe_unseen is not None
     before = cell_path(tmp_path, job.plan).stat().st_mtime_ns
     assert run_job(job, images, tmp_path, keep_runs=False) == Answer("done")
     assert cell_path(tmp_path, job.plan).stat().st_mtime_ns == before
