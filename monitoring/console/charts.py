@@ -36,6 +36,8 @@ class Mark:
     name: str
     at_s: float
     style: str
+    is_before: bool = False
+    """Its name stands to the left: another mark may follow closely."""
 
 
 def sparkline(values: Sequence[Value], label: str, *, level: Value = None) -> Markup:
@@ -99,8 +101,8 @@ def chart(  # a chart is what its parts are, all by name
     for mark in marks:
         x = x_of(mark.at_s)
         parts.append(f'<path class="{mark.style}" d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}"/>')
-        side = 'text-anchor="end"' if x > WIDTH / 2 else ""
-        shift = -4 if x > WIDTH / 2 else 4
+        left = x > WIDTH - 60 or (mark.is_before and x > LEFT + 60)
+        side, shift = ('text-anchor="end"', -4) if left else ("", 4)
         parts.append(f'<text x="{x + shift:.1f}" y="{TOP - 4}" {side}>{escape(mark.name)}</text>')
     return Markup(
         '<svg class="chart" role="img" viewBox="0 0 {} {}" aria-label="{}">{}</svg>{}'

@@ -115,7 +115,8 @@ def _points(sources: Sources, row: StreamRow, hours: float) -> list[Point]:
 def _marks(alarm: Alarm | None) -> list[Mark]:
     if alarm is None:
         return []
-    return [Mark("onset", alarm.onset_s, "onset"), Mark("alarm", alarm.raised_s, "alarm")]
+    onset = Mark("onset", alarm.onset_s, "onset", is_before=True)
+    return [onset, Mark("alarm", alarm.raised_s, "alarm")]
 
 
 def _evidence_charts(points: Sequence[Point], alarm: Alarm | None) -> list[tuple[str, Markup]]:

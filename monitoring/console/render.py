@@ -47,7 +47,7 @@ class Pages:
             "words": lambda name: str(name).replace("_", " "),
             "moment": moment,
             "percent": lambda ratio: f"{ratio:.1%}",
-            "points": lambda ratio: f"{100 * ratio:+.1f} points",
+            "points": lambda ratio: f"{round(100 * ratio, 1) + 0.0:+.1f} points",
         }
         self._jinja.globals |= {"domain_path": domain_path, "path": path}
 

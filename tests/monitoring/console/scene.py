@@ -17,7 +17,8 @@ from redshank.healing import Gate, Healing, State
 from redshank.registry import Registry
 from redshank.settings import Home, MonitoringSettings, Settings
 from redshank.store.control import ControlStore
-from tests.monitoring.field import START, Site, Station, write_spool, write_test_bundle
+from tests.monitoring import field
+from tests.monitoring.field import Site, Station, write_spool, write_test_bundle
 
 TOKEN, LOOKER, HOOK = "decide-decide-decide", "look-look-look-look", "alerts-alerts-alerts"
 TICKS = 60
@@ -45,7 +46,7 @@ def make_sources(
     for bundle in ("b0", "b1"):
         write_test_bundle(root / "bundles", bundle, held_out=True)
     write_spool(root / "spool", sites, TICKS)
-    station = Station(root, now_s=START + TICKS)
+    station = Station(root, now_s=field.START + TICKS)
     evaluator = station.evaluator()
     board = Board(settings.monitoring, lambda: station.now_s)
     board.publish(evaluator, evaluator.pass_once())
@@ -72,7 +73,7 @@ def write_tokens(root: Path) -> str:
 def publish(registry: Registry) -> None:
     """First b0, then b1."""
     for n, bundle in enumerate(("b0", "b1")):
-        registry.publish(bundle, actor="ann", reason="first release", at_s=START + n)
+        registry.publish(bundle, actor="ann", reason="first release", at_s=field.START + n)
 
 
 def propose(store: ControlStore) -> Healing:
@@ -106,17 +107,16 @@ def add_images(root: Path, domain: str, n: int = 8) -> list[str]:
     store, rng = FieldStore(root / "field"), np.random.default_rng(3)
     digests = []
     for number in range(n):
-        pixels = np.clip(
-            np.linspace(60, 190, 48)[None, :, None] + rng.normal(0, 12, (48, 48, 3)), 0, 255
-        )
+        ramp, noise = np.linspace(60, 190, 48), rng.normal(0, 12, (6, 6)).repeat(8, 0).repeat(8, 1)
+        pixels = np.clip(ramp[None, :] + noise, 0, 255).astype(np.uint8)
         file = io.BytesIO()
-        Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
+        Image.fromarray(pixels).save(file, "PNG")
         digest = f"{number:064x}"
         store.add(
             domain,
             file.getvalue(),
             sha256=digest,
-            received_at=START + 35 + number,
+            received_at=field.START + 35 + number,
             client="camera",
             sequence_id=f"s{number}",
             dhash="",
