@@ -232,3 +232,17 @@ def test_module_equals_function_and_its_queue_holds_the_newest_rows() -> None:
     queued.eval()
     queued(z, y, domain)
     assert torch.equal(queued.queue_y_Q[:B], other_y)  # evaluation leaves the queue alone
+
+
+def test_projection_head_gets_a_gradient_and_its_loss_is_that_of_its_output() -> None:
+    torch.manual_seed(0)
+    loss = FixCLRLoss(embedding_dim=6, projection_dim=3, queue_size=4)
+    z, y = torch.randn(8, 6, requires_grad=True), torch.arange(8) % 3
+    wanted = fixclr_loss(loss.projection(z), y)
+    assert torch.allclose(loss(z, y), wanted)  # the queue is empty yet
+    assert loss.queue_z_QD.shape == (4, 3)
+    wanted.backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None for p in loss.projection.parameters())
+    assert not list(FixCLRLoss().parameters())
+    with pytest.raises(ValueError, match="needs embedding_dim"):
+        FixCLRLoss(projection_dim=3)
