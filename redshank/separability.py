@@ -41,8 +41,8 @@ class Separability:
     class_silhouette: float | None
     """Mean silhouette of the classes, in [-1, 1]."""
     domain_silhouette: float | None
-    """Mean silhouette of the domains inside each class: 0 when they overlap, 1 when each is an
-    island."""
+    """Mean silhouette of the domains inside each class: 0 or a little less when they overlap, 1
+    when each is an island."""
 
 
 def spread_images(items: Sequence[Item], most: int = MOST_IMAGES) -> list[int]:

@@ -36,6 +36,8 @@ STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # names of domains may hold dollars
 }
 COLOURS = mpl.colormaps["tab10"]
+MOST_NAMED = 20
+"""Groups that a legend can list."""
 ALARM_COLOUR = "#b3261e"
 UNKNOWN_COLOUR = "#c9c9c9"
 UNKNOWN = "unknown"
@@ -138,7 +140,8 @@ def scatter(points_N2: Floats, groups: Sequence[str], title: str, *, of: str) ->
             axes.scatter(mine[:, 0], mine[:, 1], s=5, color=colour, label=name)
         axes.set(title=title, xticks=[], yticks=[])
         axes.grid(visible=False)
-        axes.legend(markerscale=2, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        if len(names) <= MOST_NAMED:
+            axes.legend(markerscale=2, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
         return _png(figure, f"Embeddings of {of} in the plane, {title}: {', '.join(names)}")
 
 

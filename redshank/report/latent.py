@@ -19,6 +19,8 @@ from redshank.report.figures import UNKNOWN
 Floats = npt.NDArray[np.float64]
 
 PERPLEXITY = 30.0
+FEWEST = 90
+"""Images from which a layout says anything."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,7 @@ class Latent:
 def latent_space(
     bundle: Path, manifests: Sequence[Path], *, per_domain: int, seed: int = 0
 ) -> Latent | None:
-    """Embed images of every domain and lay them out by t-SNE.
-
-    Van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 2008; perplexity 30, started
-    from the principal components. Distances between far groups mean nothing in it.
+    """Embed images of every domain and lay them out.
 
     Args:
         bundle: the model's folder.
@@ -48,8 +47,6 @@ def latent_space(
     Returns:
         None when there are too few images.
     """
-    from sklearn.manifold import TSNE
-
     model = load_model(bundle)
     size = model.bundle.input
     images, items = [], []
@@ -60,15 +57,27 @@ def latent_space(
             except (OSError, RedshankError):
                 continue
             items.append(item)
-    if len(images) < 3 * PERPLEXITY:
+    if len(images) < FEWEST:
         return None
     embedding_NE = model.predict(np.stack(images)).embedding_NE
-    layout = TSNE(2, perplexity=PERPLEXITY, init="pca", random_state=seed, max_iter=500)
     return Latent(
-        layout.fit_transform(embedding_NE).astype(np.float64),
+        lay_out(embedding_NE, seed=seed),
         tuple(item.label or item.hidden_label or UNKNOWN for item in items),
         tuple(item.domain for item in items),
     )
+
+
+def lay_out(embedding_NE: npt.NDArray[np.floating], *, seed: int = 0) -> Floats:
+    """Points in the plane by t-SNE, at least `FEWEST`.
+
+    Van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 2008; perplexity 30, started
+    from the principal components. Distances between far groups mean nothing in it.
+    """
+    from sklearn.manifold import TSNE
+
+    layout = TSNE(2, perplexity=PERPLEXITY, init="pca", random_state=seed, max_iter=500)
+    points_N2: Floats = layout.fit_transform(embedding_NE).astype(np.float64)
+    return points_N2
 
 
 def _choose(manifest: Manifest, per_domain: int) -> list[Item]:
