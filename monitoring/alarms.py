@@ -20,6 +20,7 @@ from redshank.store.monitor_rows import Alarm, Evidence, Window
 
 from .class_mix import Split, split_drop
 from .counts import add_cells
+from .quality import Health
 from .stream import Detection, Stream
 
 FADED = 1.0
@@ -40,6 +41,8 @@ class SinceOnset:
     confidence_before: float
     confidence_since: float
     split: Split | None
+    complaint: str
+    """What is wrong with the camera since then; empty when nothing is."""
 
 
 def judge(
@@ -54,19 +57,24 @@ def judge(
         history: reads the stored windows.
     """
     changed = [_closed(a, window) for a in open_alarms if _faded(a.kind, stream)]
+    if not stream.may_alarm:
+        return changed
     kinds = {alarm.kind for alarm in open_alarms}
     if "degraded" in kinds:
         return changed
     suspect = _strongest(stream, "degraded")
     if suspect is not None:
         since = since_onset(stream, suspect, history, "confidence")
+        if since.complaint:
+            return changed
         if not _explained_by_mix(stream, since):
             return [*changed, _raise(stream, window, suspect, since, "degraded")]
     suspect = _strongest(stream, "drift")
     if suspect is not None and "drift" not in kinds:
         group = _leading_group(suspect)
         since = since_onset(stream, suspect, history, group)
-        changed.append(_raise(stream, window, suspect, since, "drift", group))
+        if not since.complaint:
+            changed.append(_raise(stream, window, suspect, since, "drift", group))
     return changed
 
 
@@ -75,8 +83,10 @@ def since_onset(stream: Stream, detection: Detection, history: History, group: s
     onset_tick = int(detection.detector.onset(group))
     windows = history(onset_tick)
     cells_CZ: FloatArray = np.zeros((0, NUM_CONFIDENCE_BINS))
+    health = Health()
     for window in windows:
         cells_CZ = add_cells(cells_CZ, window.cells_CZ)
+        health.add(window.events - window.errors, window.defects, keep=1.0)
     reference_CZ = reference_cells(stream, detection)
     classes = len(stream.baseline.classes)
     fits = len(cells_CZ) <= classes and len(reference_CZ) <= classes
@@ -89,6 +99,7 @@ def since_onset(stream: Stream, detection: Detection, history: History, group: s
         confidence_before=mean_confidence(reference_CZ),
         confidence_since=mean_confidence(cells_CZ),
         split=split_drop(stream.baseline.labelled_CCZ, reference_CZ, padded) if fits else None,
+        complaint=health.complaint,
     )
 
 
@@ -128,7 +139,7 @@ def _closed(alarm: Alarm, window: Window) -> Alarm:
 
 
 def _leading_group(detection: Detection) -> str:
-    groups = ("confidence", "shape", "novelty")
+    groups = detection.detector.null.groups
     return max(groups, key=lambda group: float(detection.detector.evidence_of(group)))
 
 
@@ -147,10 +158,10 @@ def _raise(
     group: str = "confidence",
 ) -> Alarm:
     cause = group
-    if group != "novelty" and since.split is not None and since.split.cause == "mix":
-        cause = "mix"
-    elif group == "confidence":
+    if group == "confidence":
         cause = since.split.cause if since.split is not None else "look"
+    elif group == "shape" and since.split is not None and since.split.cause == "mix":
+        cause = "mix"
     digest = hashlib.sha256("\n".join([*stream.key, kind]).encode()).hexdigest()[:8]
     onset_s = since.onset_tick * stream.plan.tick_s
     return Alarm(
@@ -184,6 +195,12 @@ def _sentence(
         what = f"Images look unlike {against[detection.reference]}, confidence says no harm"
     elif cause == "shape":
         what = f"The spread of confidence changed against {against[detection.reference]}"
+    elif cause == "confidence_up":
+        what = (
+            f"Mean confidence rose from {since.confidence_before:.1%} "
+            f"({against[detection.reference]}) to {since.confidence_since:.1%}, which is no proof "
+            "that the answers got better"
+        )
     else:
         what = (
             f"Mean confidence went from {since.confidence_before:.1%} "

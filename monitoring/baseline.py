@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from redshank.bundle import REFERENCE_FILE, read_bundle
-from redshank.cells import NUM_NOVELTY_BINS, FloatArray
+from redshank.cells import NUM_CONFIDENCE_BINS, NUM_NOVELTY_BINS, FloatArray
 from redshank.errors import InputError
 from redshank.reference import Reference, read_reference
 
@@ -20,9 +20,17 @@ class Baseline:
     """The bundle's part of the references."""
 
     classes: tuple[str, ...]
+    source_domains: tuple[str, ...]
+    validation_DCZ: FloatArray
+    """Cells of this model on images of each source domain that it did not train on."""
     held_out_DCZ: FloatArray
     """Cells of held-out source domains; zeros when there are none."""
     labelled_CCZ: FloatArray
+
+    @property
+    def sources(self) -> dict[str, FloatArray]:
+        """Histogram [Z] over confidence bins of each source domain."""
+        return dict(zip(self.source_domains, self.validation_DCZ.sum(axis=1), strict=True))
 
     @property
     def held_out_pooled(self) -> FloatArray:
@@ -48,7 +56,13 @@ class Baseline:
         )
 
 
-NO_BASELINE = Baseline(classes=(), held_out_DCZ=np.zeros((0, 0, 19)), labelled_CCZ=np.zeros((0,)))
+NO_BASELINE = Baseline(
+    classes=(),
+    source_domains=(),
+    validation_DCZ=np.zeros((0, 0, NUM_CONFIDENCE_BINS)),
+    held_out_DCZ=np.zeros((0, 0, NUM_CONFIDENCE_BINS)),
+    labelled_CCZ=np.zeros((0,)),
+)
 """Of a bundle that is not on this machine: only the burn-in is left to compare with."""
 
 
@@ -58,9 +72,18 @@ def read_baseline(folder: Path) -> Baseline:
         bundle = read_bundle(folder, verify=False)
     except InputError:
         return NO_BASELINE
-    return baseline_of(bundle.classes, read_reference(folder / REFERENCE_FILE))
+    reference = read_reference(folder / REFERENCE_FILE)
+    return baseline_of(bundle.classes, bundle.source_domains, reference)
 
 
-def baseline_of(classes: tuple[str, ...], reference: Reference) -> Baseline:
-    """Baseline of classes and reference arrays."""
-    return Baseline(classes, reference.held_out_counts_DCB, reference.labelled_counts_CCB)
+def baseline_of(
+    classes: tuple[str, ...], source_domains: tuple[str, ...], reference: Reference
+) -> Baseline:
+    """Baseline of a bundle's names and reference arrays."""
+    return Baseline(
+        classes=classes,
+        source_domains=source_domains,
+        validation_DCZ=reference.validation_counts_DCB,
+        held_out_DCZ=reference.held_out_counts_DCB,
+        labelled_CCZ=reference.labelled_counts_CCB,
+    )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from redshank.cells import FloatArray, cell_counts, novelty_counts
 from redshank.events import OK, Event
 from redshank.field_scenes import Frame
-from redshank.store.monitor_rows import StreamKey
+from redshank.store.monitor_rows import Defects, StreamKey
 
+from .quality import inspect
 from .scenes import OpenScene, weigh_frames
 
 
@@ -27,6 +28,9 @@ class TickCounts:
     novelty_Q: FloatArray
     last_event_s: float
     open_scenes: tuple[OpenScene, ...]
+    defects: Defects = field(default_factory=Defects)
+    seen: tuple[str, ...] = ()
+    """Digests of the newest images."""
 
     @property
     def counts(self) -> FloatArray:
@@ -49,6 +53,7 @@ def count_tick(
     tick: int,
     events: Sequence[Event],
     open_scenes: Sequence[OpenScene],
+    seen: Iterable[str] = (),
     *,
     num_classes: int,
     gap_s: float,
@@ -60,18 +65,21 @@ def count_tick(
         tick: number of the tick.
         events: in order of time.
         open_scenes: scenes of earlier ticks that may go on.
+        seen: digests of the newest images of earlier ticks.
         num_classes: classes of the model; a larger class index makes the table larger.
         gap_s: see `weigh_frames`.
         distance: see `weigh_frames`.
     """
-    good = [event for event in events if event.outcome == OK and event.class_index >= 0]
+    inspected = inspect(events, seen)
+    good = inspected.usable
+    answered = sum(event.outcome == OK and event.class_index >= 0 for event in events)
     frames = [Frame(e.received_at, e.client, e.sequence_id, e.dhash) for e in good]
     weighted = weigh_frames(frames, open_scenes, gap_s=gap_s, distance=distance)
     classes = np.array([event.class_index for event in good], dtype=np.int64)
     return TickCounts(
         tick=tick,
         events=len(events),
-        errors=len(events) - len(good),
+        errors=len(events) - answered,
         scenes=weighted.scenes,
         cells_CZ=cell_counts(
             classes,
@@ -84,6 +92,8 @@ def count_tick(
         ),
         last_event_s=events[-1].received_at,
         open_scenes=weighted.open_scenes if good else tuple(open_scenes),
+        defects=inspected.defects,
+        seen=inspected.seen,
     )
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from redshank.errors import ConfigError, RedshankError
+from redshank.errors import RedshankError
 from redshank.events import Event, spool_files
 from redshank.files import Clock
 from redshank.records import as_dict, from_dict
@@ -32,9 +32,9 @@ from redshank.trigger import Trigger
 
 from .acceptance import Request, Requests
 from .alarms import close, judge
-from .counts import by_stream, count_tick
+from .counts import TickCounts, count_tick
 from .drain import Calendar, open_readers, take_tick
-from .fleet import Fleet
+from .fleet import Fleet, check_tick_length
 from .retention import tidy_up
 from .stream import Plan
 from .triggers import trigger_of
@@ -87,7 +87,7 @@ class Evaluator:
     ) -> None:
         self.store, self.plan, self.around, self.clock = store, plan, around, clock
         self._answering: dict[str, frozenset[str] | None] = {}  # asked once a pass
-        _check_tick_length(store, plan)
+        check_tick_length(store, plan)
         self._fleet = Fleet(store, plan, around.bundles)
         self._cursors = store.cursors()
         self._is_torn = False
@@ -133,11 +133,14 @@ class Evaluator:
 
     def _evaluate(self, tick: int, events: list[Event], cursors: dict[str, Cursor]) -> None:
         self._is_torn = True
-        groups = by_stream(events, lambda event: self._fleet.domain_of(event.domain))
-        done = [self._advance(key, tick, rows) for key, rows in groups.items()]
+        groups, gone = self._fleet.sort(events)
+        taken = [self._take(key, tick, rows) for key, rows in groups.items()]
+        self._fleet.agree(self._answers)
+        done = [self._judge(*each) for each in taken]
         self._commit(
             TickWrite(
                 tick=tick,
+                gone=gone,
                 cursors=cursors,
                 windows=tuple(d.window for d in done),
                 streams=tuple(d.row for d in done),
@@ -160,17 +163,27 @@ class Evaluator:
             self._cursors = self.store.cursors()
             self._is_torn = False
 
-    def _advance(self, key: StreamKey, tick: int, events: list[Event]) -> _Advance:
+    def _take(
+        self, key: StreamKey, tick: int, events: list[Event]
+    ) -> tuple[StreamKey, TickCounts, ReferenceRow | None]:
+        """Count the tick of one stream and let its detectors bet."""
         stream = self._fleet.stream(key)
         counts = count_tick(
             tick,
             events,
             stream.open_scenes,
+            stream.seen,
             num_classes=len(stream.baseline.classes),
             gap_s=self.plan.scene_gap_s,
             distance=self.plan.scene_distance,
         )
-        reference = stream.advance(counts)
+        return key, counts, stream.advance(counts)
+
+    def _judge(
+        self, key: StreamKey, counts: TickCounts, reference: ReferenceRow | None
+    ) -> _Advance:
+        """Raise and end alarms, and say where the stream stands."""
+        stream = self._fleet.stream(key)
         window = stream.window(counts)
         changed: list[Alarm] = []
         if self._answers(key):
@@ -185,7 +198,7 @@ class Evaluator:
     def _row(self, key: StreamKey, alarms: Sequence[Alarm]) -> StreamRow:
         """The stream's row as it stands now."""
         stream = self._fleet.stream(key)
-        verdict = decide(stream, alarms, answers=self._answers(key))
+        verdict = decide(stream, alarms, answers=self._answers(key), known=self._fleet.known)
         row = StreamRow(
             key=key,
             last_tick=stream.last_tick,
@@ -275,14 +288,3 @@ class Evaluator:
         if gone:
             self.store.forget_spools(gone)
             self._cursors = {n: c for n, c in self._cursors.items() if n in present}
-
-
-def _check_tick_length(store: MonitorStore, plan: Plan) -> None:
-    known = store.meta("tick_s")
-    if known is None:
-        store.set_meta("tick_s", repr(plan.tick_s))
-    elif float(known) != plan.tick_s:
-        raise ConfigError(
-            f"the monitor database counts ticks of {known} s, the settings say {plan.tick_s} s",
-            hint="Set monitoring.tick_s back, or move the database away to begin anew.",
-        )

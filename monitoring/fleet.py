@@ -5,17 +5,21 @@ All of it can be read back from the database at any moment (`load`); nothing her
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from redshank.errors import ConfigError
+from redshank.events import Event
 from redshank.store.monitor import MonitorStore
 from redshank.store.monitor_rows import Alarm, StreamKey, StreamRow
 
 from .baseline import Baseline, read_baseline
+from .counts import by_stream
+from .names import Names, Standing
+from .nearest import Known, known_domains
+from .portfolio import strictness
 from .stream import Plan, Stream
-
-OTHER = "other"
-"""Domain that takes the events beyond `max_domains` distinct labels."""
 
 
 class Fleet:
@@ -35,6 +39,7 @@ class Fleet:
             self.rows[row.key] = row
             self.stream(row.key).remember(row.memory)
         self._domains = {key.domain for key in self._streams}
+        self._known: dict[tuple[str, str], Known] = {}  # as of this tick
         self._alarms: dict[StreamKey, dict[str, Alarm]] = {}
         for alarm in self._store.alarms(open_only=True):
             self._alarms.setdefault(alarm.key, {})[alarm.alarm_id] = alarm
@@ -64,13 +69,43 @@ class Fleet:
                 del known[alarm.alarm_id]
             self.has_unsent |= alarm.trigger is not None and not alarm.trigger_sent
 
-    def domain_of(self, label: str) -> str:
-        """The label as a domain: `other` when there are too many already."""
-        if label not in self._domains:
-            if len(self._domains) >= self._plan.max_domains:
-                return OTHER
-            self._domains.add(label)
-        return label
+    def sort(
+        self, events: Iterable[Event]
+    ) -> tuple[dict[StreamKey, list[Event]], tuple[StreamKey, ...]]:
+        """Events by stream, and the streams that gave way to new names (already forgotten)."""
+        events = list(events)
+        self._known.clear()
+        if {event.domain for event in events} <= self._domains:
+            return by_stream(events, lambda event: event.domain), ()
+        names = Names(self._standings(), most=self._plan.max_domains)
+        groups = by_stream(events, lambda event: names.domain_of(event.domain))
+        given_up = set(names.given_up)
+        gone = tuple(key for key in self._streams if key.domain in given_up)
+        self.forget(gone)
+        self._domains |= {key.domain for key in groups}
+        return groups, gone
+
+    def agree(self, answers: Callable[[StreamKey], bool]) -> None:
+        """Let all detectors ask for as much evidence as the promise of the whole fleet needs."""
+        if self._plan.promise == "domain":
+            return
+        watched = [stream for key, stream in self._streams.items() if answers(key)]
+        needed = strictness(_surplus(stream) for stream in watched)
+        for stream in watched:
+            for detection in stream.detections:
+                detection.ask_for_more(needed)
+
+    def known(self, key: StreamKey) -> Known:
+        """What a site that is learning may resemble: source domains, and sites that have learnt."""
+        version = key[:2]
+        if version not in self._known:
+            sources = self._baseline(key.version).sources
+            named = {f"source domain {name}": bins_Z for name, bins_Z in sources.items()}
+            for other, stream in self._streams.items():
+                if other[:2] == version and stream.relative is not None:
+                    named[f"site {other.domain}"] = stream.burn_in.cells_CZ.sum(axis=0)
+            self._known[version] = known_domains(named)
+        return self._known[version]
 
     def forget(self, keys: Iterable[StreamKey]) -> None:
         """Drop streams; labels that no other stream has make room for new domains."""
@@ -80,7 +115,37 @@ class Fleet:
             self._alarms.pop(key, None)
         self._domains = {key.domain for key in self._streams}
 
+    def _standings(self) -> dict[str, Standing]:
+        found: dict[str, Standing] = {}
+        for key, stream in self._streams.items():
+            scenes, tick = found.get(key.domain, (0, -1))
+            standing = Standing(max(scenes, stream.totals.scenes), max(tick, stream.last_tick))
+            found[key.domain] = standing
+        return found
+
     def _baseline(self, version: str) -> Baseline:
         if version not in self._baselines:
             self._baselines[version] = read_baseline(self._bundles / version)
         return self._baselines[version]
+
+
+def _surplus(stream: Stream) -> float:
+    """log10 of evidence over the domain's own threshold; each reference has its share of alpha."""
+    found = [(d.evidence(), d.strictness) for d in stream.detections]
+    return max((e.total - (e.threshold - extra) for e, extra in found), default=-math.inf)
+
+
+def check_tick_length(store: MonitorStore, plan: Plan) -> None:
+    """Remember the tick length of a new database; refuse another one.
+
+    Raises:
+        ConfigError: the settings say another.
+    """
+    known = store.meta("tick_s")
+    if known is None:
+        store.set_meta("tick_s", repr(plan.tick_s))
+    elif float(known) != plan.tick_s:
+        raise ConfigError(
+            f"the monitor database counts ticks of {known} s, the settings say {plan.tick_s} s",
+            hint="Set monitoring.tick_s back, or move the database away to begin anew.",
+        )

@@ -14,7 +14,7 @@ from .baseline import read_baseline
 from .counts import TickCounts
 from .stream import Plan, Stream
 
-REBUILT = ("burn_in", "recent", "totals", "absolute", "relative", "last_tick")
+REBUILT = ("burn_in", "recent", "health", "totals", "absolute", "relative", "last_tick")
 """Parts of a stream's memory that its windows determine (open scenes need the raw events)."""
 
 
@@ -65,6 +65,7 @@ def _counts_of(window: Window) -> TickCounts:
         novelty_Q=window.novelty_Q,
         last_event_s=window.at_s,
         open_scenes=(),
+        defects=window.defects,
     )
 
 

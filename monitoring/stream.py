@@ -7,20 +7,20 @@ stored windows rebuilds the same state bit by bit.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from itertools import zip_longest
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
-from redshank.cells import NUM_CONFIDENCE_BINS, NUM_NOVELTY_BINS, FloatArray, mean_confidence
+from redshank.cells import FloatArray, mean_confidence
 from redshank.store.monitor_rows import Evidence, ReferenceRow, StreamKey, Window
 
 from .baseline import Baseline
-from .counts import TickCounts, add_cells
+from .counts import TickCounts
 from .edetector import EDetector, threshold
+from .names import PROVISIONAL_SCENES
+from .quality import Health
+from .sample import Sample, Totals, empty_sample
 from .scenes import OpenScene
-from .scores import build_null
+from .scores import Null, build_null
 
 DETECTION_SHARE = 0.5
 """Share of alpha that the detectors spend; the rest covers errors of the reference bounds. Evidence
@@ -44,6 +44,7 @@ class Plan:
     burn_in_scenes: int
     scene_gap_s: float
     scene_distance: int
+    promise: Literal["domain", "fleet"] = "domain"
     max_domains: int = 1000
     keep_ticks: int = 0
     """How long windows are kept, in ticks; 0: for ever."""
@@ -56,6 +57,8 @@ class Detection:
     reference: Literal["absolute", "relative"]
     detector: EDetector
     threshold: float
+    strictness: float = 0.0
+    """log10 of what the promise of the whole fleet asks beyond the threshold."""
     _shown: Evidence | None = None
     """Evidence as of the last tick; it is asked for many times."""
 
@@ -65,9 +68,14 @@ class Detection:
             self._shown = Evidence(
                 total=_log10(self.detector.evidence),
                 confidence=_log10(self.detector.evidence_of("confidence")),
-                threshold=math.log10(self.threshold),
+                threshold=math.log10(self.threshold) + self.strictness,
             )
         return self._shown
+
+    def ask_for_more(self, strictness: float) -> None:
+        """Set `strictness`."""
+        if strictness != self.strictness:
+            self.strictness, self._shown = strictness, None
 
     def update(self, counts: TickCounts) -> None:
         """Take one tick."""
@@ -84,70 +92,6 @@ class Detection:
             self._shown = None
 
 
-@dataclass
-class Sample:
-    """Cells and novelty of a number of scenes."""
-
-    scenes: float
-    cells_CZ: FloatArray
-    novelty_Q: FloatArray
-
-    def plus(self, counts: TickCounts, keep: float = 1.0) -> Sample:
-        """This sample, faded to `keep`, and one more tick."""
-        return Sample(
-            self.scenes * keep + counts.scenes,
-            add_cells(self.cells_CZ * keep, counts.cells_CZ),
-            self.novelty_Q * keep + counts.novelty_Q,
-        )
-
-    @property
-    def counts(self) -> FloatArray:
-        """Confidence bins, then novelty bins."""
-        return np.concatenate([self.cells_CZ.sum(axis=0), self.novelty_Q])
-
-    def to_memory(self) -> dict[str, Any]:
-        """JSON values."""
-        return {
-            "scenes": self.scenes,
-            "cells": self.cells_CZ.tolist(),
-            "novelty": self.novelty_Q.tolist(),
-        }
-
-    @classmethod
-    def from_memory(cls, values: dict[str, Any]) -> Sample:
-        """From JSON values."""
-        cells_CZ = np.asarray(values["cells"], dtype=np.float64).reshape(-1, NUM_CONFIDENCE_BINS)
-        return cls(values["scenes"], cells_CZ, np.asarray(values["novelty"], dtype=np.float64))
-
-
-@dataclass
-class Totals:
-    """Everything a stream ever showed, for counters that only rise."""
-
-    images: int = 0
-    errors: int = 0
-    scenes: int = 0
-    by_class: list[float] = field(default_factory=list)
-    """Scene-weighted predictions of each class."""
-    by_confidence: list[float] = field(default_factory=lambda: [0.0] * NUM_CONFIDENCE_BINS)
-    """Scene-weighted predictions in each confidence bin."""
-
-    def add(self, counts: TickCounts) -> None:
-        """Count one more tick."""
-        self.images += counts.events - counts.errors
-        self.errors += counts.errors
-        self.scenes += counts.scenes
-        classes = counts.cells_CZ.sum(axis=1).tolist()
-        self.by_class = [a + b for a, b in zip_longest(self.by_class, classes, fillvalue=0.0)]
-        bins = counts.cells_CZ.sum(axis=0).tolist()
-        self.by_confidence = [a + b for a, b in zip(self.by_confidence, bins, strict=True)]
-
-
-def empty_sample() -> Sample:
-    """No scenes."""
-    return Sample(0.0, np.zeros((0, NUM_CONFIDENCE_BINS)), np.zeros(NUM_NOVELTY_BINS))
-
-
 class Stream:
     """Takes the counts of one tick after the other."""
 
@@ -158,7 +102,9 @@ class Stream:
         self.burn_in = empty_sample()
         self.recent = empty_sample()
         self.totals = Totals()
+        self.health = Health()
         self.open_scenes: tuple[OpenScene, ...] = ()
+        self.seen: tuple[str, ...] = ()
         self.last_tick = -1
         self.last_event_s = 0.0
         self.is_accepted = False
@@ -171,13 +117,24 @@ class Stream:
         """The detectors that exist now."""
         return tuple(d for d in (self.absolute, self.relative) if d is not None)
 
+    @property
+    def is_provisional(self) -> bool:
+        """Whether its name has brought too little to be an established domain."""
+        return self.totals.scenes < PROVISIONAL_SCENES
+
+    @property
+    def may_alarm(self) -> bool:
+        """Whether an alarm would be about the model: a known name, and a camera that works."""
+        return not self.is_provisional and not self.health.complaint
+
     def advance(self, counts: TickCounts) -> ReferenceRow | None:
         """Take one tick; returns the burn-in in the tick that completes it."""
         for detection in self.detections:
             detection.update(counts)
         self.recent = self.recent.plus(counts, keep=FADE)
+        self.health.add(counts.events - counts.errors, counts.defects, keep=FADE)
         self.totals.add(counts)
-        self.open_scenes = counts.open_scenes
+        self.open_scenes, self.seen = counts.open_scenes, counts.seen
         self.last_tick, self.last_event_s = counts.tick, counts.last_event_s
         if self.relative is not None:
             return None
@@ -212,6 +169,7 @@ class Stream:
             absolute=self.absolute.evidence() if self.absolute else None,
             relative=self.relative.evidence() if self.relative else None,
             state="learning",
+            defects=counts.defects,
         )
 
     def accept(self) -> None:
@@ -228,9 +186,11 @@ class Stream:
         return {
             "burn_in": self.burn_in.to_memory(),
             "recent": self.recent.to_memory(),
+            "health": vars(self.health).copy(),
             "totals": vars(self.totals).copy(),
             "accepted": self.is_accepted,
             "open_scenes": [list(scene) for scene in self.open_scenes],
+            "seen": list(self.seen),
             "last_tick": self.last_tick,
             "last_event_s": self.last_event_s,
             "absolute": self.absolute.detector.state() if self.absolute else None,
@@ -241,6 +201,8 @@ class Stream:
         """Continue from what `memory` gave."""
         self.burn_in = Sample.from_memory(memory["burn_in"])
         self.recent = Sample.from_memory(memory["recent"])
+        self.health = Health(**memory.get("health", {}))  # absent in databases of schema 1
+        self.seen = tuple(memory.get("seen", ()))
         self.totals = Totals(**memory["totals"])
         self.open_scenes = tuple(OpenScene(*values) for values in memory["open_scenes"])
         self.last_tick, self.last_event_s = memory["last_tick"], memory["last_event_s"]
@@ -256,8 +218,7 @@ class Stream:
         null = self.baseline.absolute_null(delta=self._delta(), margin=self.plan.absolute_margin)
         if null is None:
             return None
-        limit = self._threshold()
-        return Detection("absolute", EDetector(null, highest=HEADROOM * limit), limit)
+        return self._detection("absolute", null)
 
     def _detection_relative(self) -> Detection | None:
         null = build_null(
@@ -269,8 +230,12 @@ class Stream:
         )
         if null is None:
             return None
+        return self._detection("relative", null)
+
+    def _detection(self, reference: Literal["absolute", "relative"], null: Null) -> Detection:
         limit = self._threshold()
-        return Detection("relative", EDetector(null, highest=HEADROOM * limit), limit)
+        most = limit * (self.plan.max_domains if self.plan.promise == "fleet" else 1)
+        return Detection(reference, EDetector(null, highest=HEADROOM * most), limit)
 
     def _references(self) -> int:
         return 2 if self.baseline.held_out_DCZ.any() else 1

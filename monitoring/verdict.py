@@ -12,6 +12,7 @@ from redshank.store.monitor_rows import Alarm, Evidence, State, StreamKey, Strea
 
 from .alarms import reference_cells
 from .class_mix import split_drop
+from .nearest import Known
 from .stream import Detection, Stream
 
 MOSTLY_NEW = 0.5
@@ -27,7 +28,13 @@ class Verdict:
     detail: dict[str, Any]
 
 
-def decide(stream: Stream, open_alarms: Sequence[Alarm], *, answers: bool = True) -> Verdict:
+def decide(
+    stream: Stream,
+    open_alarms: Sequence[Alarm],
+    *,
+    answers: bool = True,
+    known: Callable[[StreamKey], Known] = lambda _: Known(),
+) -> Verdict:
     """What to tell people after a tick.
 
     Args:
@@ -35,12 +42,17 @@ def decide(stream: Stream, open_alarms: Sequence[Alarm], *, answers: bool = True
         open_alarms: its alarms that have not ended.
         answers: whether its version answers traffic; one that does not (a shadow, or a replaced
             version) raises no alarms, so its state is read off the evidence.
+        known: domains that a new one may resemble.
     """
     detail = _detail(stream)
     if not answers:
         return _looking_on(stream, detail)
     detail |= _drop(stream) if open_alarms else {}
     by_kind = {alarm.kind: alarm for alarm in open_alarms}
+    if complaint := stream.health.complaint:
+        more = " An alarm from before is open." if open_alarms else ""
+        sentence = f"{complaint} Nothing is said about the model, and nothing is trained on it."
+        return Verdict("unknown", sentence + more, detail)
     if (alarm := by_kind.get("degraded")) is not None:
         return Verdict("degraded", alarm.sentence, {**detail, **_about(alarm)})
     if (alarm := by_kind.get("drift")) is not None:
@@ -51,14 +63,10 @@ def decide(stream: Stream, open_alarms: Sequence[Alarm], *, answers: bool = True
             return Verdict("unknown", sentence + "confidence tells nothing about them.", detail)
         return Verdict("drift", alarm.sentence, detail)
     if stream.relative is None:
-        needed = stream.plan.burn_in_scenes
-        why = (
-            "Learning anew, as an operator accepted the change"
-            if stream.is_accepted
-            else "Learning"
-        )
-        sentence = f"{why}: {stream.burn_in.scenes:.0f} of {needed} burn-in scenes."
-        return Verdict("learning", sentence, detail)
+        found = known(stream.key).nearest(stream.burn_in.cells_CZ.sum(axis=0))
+        if found is not None:
+            detail["nearest"] = {"name": found[0], "distance": round(found[1], 3)}
+        return Verdict("learning", _learning(stream, detail), detail)
     return Verdict("healthy", _healthy(stream, stream.relative), detail)
 
 
@@ -105,6 +113,21 @@ def _looking_on(stream: Stream, detail: dict[str, Any]) -> Verdict:
     return Verdict(state, f"{sentence}; evidence {numbers}." if numbers else f"{sentence}.", detail)
 
 
+def _learning(stream: Stream, detail: dict[str, Any]) -> str:
+    needed = stream.plan.burn_in_scenes
+    why = "Learning"
+    if stream.is_accepted:
+        why = "Learning anew, as an operator accepted the change"
+    elif stream.is_provisional:
+        why = "New name, provisional and without alarms for now"
+    sentence = f"{why}: {stream.burn_in.scenes:.0f} of {needed} burn-in scenes."
+    if (detail["novelty_share"] or 0.0) >= MOSTLY_NEW:
+        return f"{sentence} It looks like no source domain."
+    if "nearest" in detail:
+        return f"{sentence} Its confidence looks most like that of {detail['nearest']['name']}."
+    return sentence
+
+
 def _healthy(stream: Stream, relative: Detection) -> str:
     evidence, recent = relative.evidence(), mean_confidence(stream.recent.cells_CZ)
     return (
@@ -127,6 +150,10 @@ def _detail(stream: Stream) -> dict[str, Any]:
         "novelty_share": float(novelty_Q[-1]) / total if total > 0 else None,
         "images": stream.totals.images,
         "errors": stream.totals.errors,
+        "defects": {
+            name: round(count, 1) for name, count in vars(stream.health).items() if count >= 0.5
+        },
+        "provisional": stream.is_provisional,
         "scenes": stream.totals.scenes,
         "burn_in_scenes": stream.burn_in.scenes,
         "burn_in_needed": stream.plan.burn_in_scenes,

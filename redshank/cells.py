@@ -104,7 +104,8 @@ def cell_counts(
             f"predicted class {classes_N.min()}..{classes_N.max()}, expected 0..{num_classes - 1}"
         )
     cells_N = cell_index(classes_N, np.atleast_1d(np.asarray(confidences, dtype=np.float64)))
-    return _count(cells_N, weights, num_classes * NUM_CONFIDENCE_BINS).reshape(num_classes, -1)
+    counts = _count(cells_N, weights, num_classes * NUM_CONFIDENCE_BINS)
+    return counts.reshape(num_classes, NUM_CONFIDENCE_BINS)
 
 
 def novelty_counts(novelty: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from redshank.errors import ConfigError, InputError
 
 from . import engine as db
+from .monitor_retention import forget
 from .monitor_rows import Acceptance, Alarm, ReferenceRow, StreamKey, StreamRow, Window
 from .monitor_schema import (
     ACCEPTANCES,
@@ -38,6 +39,7 @@ from .monitor_schema import (
     window_of,
     window_values,
 )
+from .monitor_upgrade import upgrade
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class TickWrite:
     references: tuple[ReferenceRow, ...] = ()
     alarms: tuple[Alarm, ...] = ()
     """New ones and changed ones."""
+    gone: tuple[StreamKey, ...] = ()
+    """Streams of names that gave way to others: forgotten with all they brought."""
     acceptances: tuple[Acceptance, ...] = ()
     accepted_seq: int | None = None
     """Number of the operator's request that was dealt with."""
@@ -84,6 +88,8 @@ def open_monitor(database: str | Path, *, create: bool = True) -> MonitorStore:
             if not exists:
                 _replace(connection, META, [{"name": "schema", "value": str(SCHEMA)}])
     found = store.meta("schema")
+    if create and found == "1":
+        found = upgrade(engine)
     if found != str(SCHEMA):
         engine.dispose()
         raise ConfigError(
@@ -110,6 +116,7 @@ class MonitorStore:
     def commit(self, change: TickWrite) -> None:
         """Write one tick, all or nothing."""
         with db.write(self.engine) as connection:
+            forget(connection, change.gone)
             if change.windows:
                 connection.execute(sa.insert(WINDOWS), [window_values(w) for w in change.windows])
             for reference in change.references:

@@ -46,10 +46,7 @@ def tidy(engine: sa.Engine, *, tick: int, horizon: int, gone: Sequence[StreamKey
         gone: streams to forget, except for their alarms.
     """
     with db.write(engine) as connection:
-        for key in gone:
-            for table in (WINDOWS, STREAMS, REFERENCES, CHECKPOINTS, ACCEPTANCES):
-                same = (table.c[name] == value for name, value in key._asdict().items())
-                connection.execute(sa.delete(table).where(*same))
+        forget(connection, gone)
         columns = STREAMS.c
         now = sa.select(
             columns.model, columns.version, columns.domain, sa.literal(tick), columns.memory
@@ -62,6 +59,14 @@ def tidy(engine: sa.Engine, *, tick: int, horizon: int, gone: Sequence[StreamKey
             connection.execute(sa.delete(CHECKPOINTS).where(CHECKPOINTS.c.tick < base))
         connection.execute(sa.delete(META).where(META.c.name == TIDIED))
         connection.execute(sa.insert(META).values(name=TIDIED, value=str(tick)))
+
+
+def forget(connection: sa.Connection, gone: Sequence[StreamKey]) -> None:
+    """Delete everything of these streams but their alarms."""
+    for key in gone:
+        for table in (WINDOWS, STREAMS, REFERENCES, CHECKPOINTS, ACCEPTANCES):
+            same = (table.c[name] == value for name, value in key._asdict().items())
+            connection.execute(sa.delete(table).where(*same))
 
 
 def checkpoints(engine: sa.Engine) -> dict[StreamKey, Checkpoint]:

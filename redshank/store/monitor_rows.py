@@ -6,7 +6,7 @@ number of tick lengths since the epoch; evidence and thresholds are log10.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from redshank.cells import FloatArray
@@ -35,6 +35,18 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Defects:
+    """Images of a tick that say something of the camera and nothing of the model."""
+
+    undecodable: int = 0
+    """They count as errors too."""
+    even: int = 0
+    """Of one even colour."""
+    repeated: int = 0
+    """Byte for byte a file that came shortly before."""
+
+
+@dataclass(frozen=True)
 class Window:
     """What one stream showed in one tick, and what the detectors said after it."""
 
@@ -55,6 +67,7 @@ class Window:
     relative: Evidence | None
     """Against the stream's own burn-in; None while learning."""
     state: State
+    defects: Defects = field(default_factory=Defects)
 
 
 @dataclass(frozen=True)
@@ -106,7 +119,7 @@ class Alarm:
     key: StreamKey
     kind: Literal["drift", "degraded"]
     cause: str
-    """look, mix, both, shape or novelty."""
+    """look, mix, both, shape, novelty or confidence_up."""
     reference: Literal["absolute", "relative"]
     onset_s: float
     raised_tick: int

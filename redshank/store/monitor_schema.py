@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,19 @@ import sqlalchemy as sa
 
 from redshank.cells import NUM_CONFIDENCE_BINS, FloatArray
 
-from .monitor_rows import Acceptance, Alarm, Evidence, ReferenceRow, StreamKey, StreamRow, Window
+from .monitor_rows import (
+    Acceptance,
+    Alarm,
+    Defects,
+    Evidence,
+    ReferenceRow,
+    StreamKey,
+    StreamRow,
+    Window,
+)
 
-SCHEMA = 1
+SCHEMA = 2
+DEFECTS = tuple(f.name for f in fields(Defects))
 METADATA = sa.MetaData()
 
 
@@ -53,6 +64,7 @@ WINDOWS = sa.Table(
     sa.Column("mean_confidence", sa.Double),
     *_evidence_columns("absolute", "relative"),
     sa.Column("state", sa.String, nullable=False),
+    *[sa.Column(name, sa.Integer, nullable=False, server_default="0") for name in DEFECTS],
 )
 STREAMS = sa.Table(
     "monitor_streams",
@@ -144,6 +156,7 @@ def window_values(window: Window) -> dict[str, Any]:
         **_evidence_values("absolute", window.absolute),
         **_evidence_values("relative", window.relative),
         "state": window.state,
+        **vars(window.defects),
     }
 
 
@@ -162,6 +175,7 @@ def window_of(row: Any) -> Window:
         absolute=_evidence_of(row, "absolute"),
         relative=_evidence_of(row, "relative"),
         state=row.state,
+        defects=Defects(*(getattr(row, name) for name in DEFECTS)),
     )
 
 

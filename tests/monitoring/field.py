@@ -114,6 +114,7 @@ def write_test_bundle(
     """A bundle folder with references (no model file; the monitor reads none)."""
     values = json.loads((GOLDEN / "bundle.json").read_text())
     values |= {"bundle_id": bundle_id, "model": "default", "files": {}}
+    values["source_domains"] = [f"source {d}" for d in range(3)]
     values["classes"] = [f"class {c}" for c in range(CLASSES)]
     rng = np.random.default_rng(5)
     true_N = rng.integers(0, CLASSES, 3000)

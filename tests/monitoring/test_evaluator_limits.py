@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.fleet import OTHER
+from monitoring.names import OTHER
 from redshank.errors import ConfigError
 from redshank.events import EventWriter
 from tests.monitoring.field import PLAN, START, Site, Station, event, write_spool

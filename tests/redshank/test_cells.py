@@ -74,3 +74,7 @@ def test_bad_class_and_weight_are_refused() -> None:
 def test_no_predictions_give_empty_counts() -> None:
     assert cells.cell_counts([], [], num_classes=2).sum() == 0.0
     assert cells.novelty_counts([]).shape == (11,)
+
+
+def test_no_classes_and_no_predictions_are_an_empty_table() -> None:
+    assert cells.cell_counts([], [], num_classes=0).shape == (0, cells.NUM_CONFIDENCE_BINS)

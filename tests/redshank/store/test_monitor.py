@@ -15,13 +15,14 @@ from redshank.store.monitor_retention import checkpoints, last_tidied, tidy
 from redshank.store.monitor_rows import (
     Acceptance,
     Alarm,
+    Defects,
     Evidence,
     ReferenceRow,
     StreamKey,
     StreamRow,
     Window,
 )
-from redshank.store.monitor_schema import METADATA
+from redshank.store.monitor_schema import DEFECTS, METADATA
 
 KEY = StreamKey("default", "b1", "harbour")
 WINDOW = Window(
@@ -146,7 +147,7 @@ def test_another_schema_and_a_missing_database_are_refused(
     store: MonitorStore, database: str, tmp_path: Path
 ) -> None:
     store.set_meta("schema", "99")
-    with pytest.raises(ConfigError, match="has schema 99, this version reads 1"):
+    with pytest.raises(ConfigError, match="has schema 99, this version reads 2"):
         open_monitor(database, create=False)
     with pytest.raises(InputError, match="does not exist"):
         open_monitor(tmp_path / "none.db", create=False)
@@ -184,3 +185,22 @@ def test_forgotten_spools_lose_their_cursor(store: MonitorStore) -> None:
     assert store.cursors() == {}
     with write(store.engine) as connection:
         assert connection.execute(sa.text("SELECT count(*) FROM monitor_cursors")).scalar() == 0
+
+
+def test_a_database_of_the_last_schema_is_upgraded_with_its_rows(
+    store: MonitorStore, database: str
+) -> None:
+    store.commit(TickWrite(tick=WINDOW.tick, windows=(WINDOW,)))
+    with store.engine.begin() as connection:
+        for name in DEFECTS:
+            connection.execute(sa.text(f"ALTER TABLE monitor_windows DROP COLUMN {name}"))
+    store.set_meta("schema", "1")
+    with pytest.raises(ConfigError, match="has schema 1"):
+        open_monitor(database, create=False)  # a reader changes nothing
+    upgraded = open_monitor(database)
+    (window,) = upgraded.windows()
+    assert (window.defects, window.scenes) == (Defects(), WINDOW.scenes)
+    upgraded.engine.dispose()
+    again = open_monitor(database, create=False)
+    assert again.meta("schema") == "2"
+    again.engine.dispose()
