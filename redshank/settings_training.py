@@ -111,6 +111,8 @@ class TrainingSettings:
     """Unlabelled images a step, spread evenly over all training domains."""
     learning_rate: float = 0.03
     """Highest rate of SGD; falls along a cosine."""
+    head_rate_factor: float = 1.0
+    """The last layer learns so many times as fast; above 1 for a new head on pretrained weights."""
     weight_decay: float = 5e-4
     """L2 penalty of SGD."""
     ema_decay: float = 0.995
@@ -147,6 +149,14 @@ class TrainingSettings:
     """CPU threads; 0: let torch decide."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes an NVIDIA device where there is one."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of passes through the network in training; auto: bfloat16 for ResNets on a GPU."""
+    compile: bool = False
+    """Compile the network (torch.compile); pays in long trainings, needs a C++ compiler."""
+    prefetch: Literal["auto", "on", "off"] = "auto"
+    """Read the next step's images while this one computes; auto: where the device is a GPU."""
+    tensorboard: str = ""
+    """Folder of TensorBoard logs, each training in its own subfolder; empty: none."""
     checkpoint_every: int = 500
     """Steps between checkpoints that `--resume` starts from."""
     fixmatch: FixMatchSettings = field(default_factory=FixMatchSettings)

@@ -22,6 +22,7 @@ def check_settings(settings: TrainingSettings) -> None:
         "labelled_per_step": (settings.labelled_per_step, 2, 10**6),
         "unlabelled_per_step": (settings.unlabelled_per_step, 2, 10**6),
         "learning_rate": (settings.learning_rate, 1e-9, 100.0),
+        "head_rate_factor": (settings.head_rate_factor, 1e-6, 1e6),
         "weight_decay": (settings.weight_decay, 0.0, 1.0),
         "ema_decay": (settings.ema_decay, 0.0, 0.999999),
         "field_share": (settings.field_share, 0.0, 0.5),

@@ -101,6 +101,7 @@ class _Loop:
             self.fixclr,
             learning_rate=settings.learning_rate,
             weight_decay=settings.weight_decay,
+            head_rate_factor=settings.head_rate_factor,
         )
         self.history = History(max(1, steps // HISTORY_ROWS))
         # bf16 pays for ResNets on a GPU; the small network is bound by launches, a CPU by memory

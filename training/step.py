@@ -140,21 +140,37 @@ def ramp(step: int, steps: int, share: float) -> float:
 
 
 def make_optimizer(
-    *modules: nn.Module, learning_rate: float, weight_decay: float
+    model: Backbone,
+    *others: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    head_rate_factor: float = 1.0,
 ) -> torch.optim.SGD:
-    """SGD with Nesterov momentum 0.9; no decay on biases and BatchNorm."""
-    parameters = [p for module in modules for p in module.parameters()]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True)
+    """SGD with Nesterov momentum 0.9; no decay on biases and BatchNorm.
+
+    The model's last layer learns `head_rate_factor` times as fast as all else: a pretrained network
+    with a new head needs it.
+    """
+    head = {id(p) for p in model.head.parameters()} if head_rate_factor != 1.0 else set()
+    parameters = [p for module in (model, *others) for p in module.parameters()]
+    groups = []
+    for chosen, factor in (
+        ([p for p in parameters if id(p) not in head], 1.0),
+        ([p for p in parameters if id(p) in head], head_rate_factor),
+    ):
+        for is_matrix, decay in ((True, weight_decay), (False, 0.0)):
+            part = [p for p in chosen if (p.ndim > 1) == is_matrix]
+            if part:
+                groups.append({"params": part, "weight_decay": decay, "rate_factor": factor})
+    optimizer = torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True)
+    set_learning_rate(optimizer, learning_rate)
+    return optimizer
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """One rate for all parameters."""
+    """Each group of parameters at its own multiple of the rate."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group["rate_factor"]
 
 
 @torch.no_grad()
