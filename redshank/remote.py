@@ -76,7 +76,9 @@ def _open_system(uri: str) -> tuple[Any, str]:
     try:
         system, path = fsspec.core.url_to_fs(uri)
     except ImportError as error:
-        raise MissingPartError(f"{uri}: {error}", hint="Install that package.") from error
+        raise MissingPartError(
+            f"{uri}: {error}", hint="Install that package beside redshank, with pip."
+        ) from error
     except ValueError as error:
         raise InputError(f"{uri}: {error}", hint="Known: s3, gs, az, https, ...") from error
     except Exception as error:  # each storage has exceptions of its own

@@ -163,7 +163,10 @@ def _list_remote(root: str) -> Tree:
             here = inner
         by_path[here].files.append(name)
     if len(by_path) == 1 and not by_path[""].files:
-        raise InputError(f"{root} holds nothing", hint="Is the bucket's name spelled right?")
+        raise InputError(
+            f"{root} holds nothing",
+            hint="Is the name spelled right? Tables and manifests must lie on this machine.",
+        )
     for folder in by_path.values():
         folder.folders.sort()
         folder.files.sort()
