@@ -85,6 +85,7 @@ def plan_of(settings: Settings) -> Plan:
         tick_s=monitoring.tick_s,
         period_ticks=monitoring.period_ticks,
         false_alarms=monitoring.false_alarms,
+        promise=monitoring.promise,
         margin=monitoring.margin,
         absolute_margin=monitoring.absolute_margin,
         burn_in_scenes=monitoring.burn_in_scenes,

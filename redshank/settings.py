@@ -138,7 +138,9 @@ class MonitoringSettings:
     period_ticks: int = 8640
     """Ticks in the budget period: 8640 ticks of 300 s are 30 days."""
     false_alarms: float = 0.05
-    """False alarms allowed per domain and period (alpha)."""
+    """False alarms allowed in a period (alpha)."""
+    promise: Literal["domain", "fleet"] = "domain"
+    """Whom `false_alarms` is promised to: each domain on its own, or all of them together."""
     margin: float = 0.01
     """Drop of mean confidence that is no harm, as a ratio."""
     absolute_margin: float = 0.02
