@@ -17,6 +17,8 @@ Rules, in this order:
 from __future__ import annotations
 
 import io
+import math
+import time
 from typing import TypeAlias
 
 import numpy as np
@@ -26,11 +28,15 @@ from PIL import Image
 from redshank.errors import InputError
 
 ImageArray: TypeAlias = npt.NDArray[np.uint8]
+Fingerprint: TypeAlias = tuple[str, float, float]
+"""`dhash_hex` and both values of `brightness`."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MAX_PIXELS = 50_000_000
 MAX_JPEG_SCANS = 100
 """A progressive JPEG has about ten; each further one costs a pass over all pixels."""
+_ONE_BLOCK = 64 * 1024
+"""Files so small are decoded in one step, which nothing interrupts."""
 
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
@@ -83,7 +89,12 @@ class ImageTooLargeError(ImageError):
 
 
 def decode_image(
-    data: bytes, height: int, width: int, *, max_pixels: int = MAX_PIXELS
+    data: bytes,
+    height: int,
+    width: int,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_s: float = math.inf,
 ) -> ImageArray:
     """Decode and resize one image by the rules of this module.
 
@@ -94,31 +105,76 @@ def decode_image(
         height: wanted rows, at least 1.
         width: wanted columns, at least 1.
         max_pixels: largest number of pixels that the header may promise.
+        max_s: longest time of decoding, in seconds; looked at between 64 KiB blocks of the file,
+            so a WEBP, which is decoded in one piece, is bounded by `max_pixels` alone.
 
     Returns:
         uint8 [height, width, 3], RGB.
 
     Raises:
         UnsupportedFormatError: an image of another format.
-        ImageTooLargeError: more than `max_pixels`.
+        ImageTooLargeError: more than `max_pixels`, or it takes longer than `max_s`.
         InvalidImageError: not an image, or damaged.
     """
-    image = _open(data, max_pixels)
+    return np.array(_decode(data, height, width, max_pixels, max_s), dtype=np.uint8)
+
+
+def decode_with_fingerprint(
+    data: bytes,
+    height: int,
+    width: int,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_s: float = math.inf,
+) -> tuple[ImageArray, Fingerprint]:
+    """`decode_image` and the `fingerprint` of what it gives, without going through an array.
+
+    Arguments and errors are those of `decode_image`.
+    """
+    image = _decode(data, height, width, max_pixels, max_s)
+    grey = image.convert("L")
+    return np.array(image, dtype=np.uint8), (_dhash_hex(grey), *_brightness(grey))
+
+
+def _decode(data: bytes, height: int, width: int, max_pixels: int, max_s: float) -> Image.Image:
+    """The RGB picture of height x width; errors as in `decode_image`."""
+    image = _open(data, max_pixels, max_s)
     try:
         image.draft(None, (2 * max(height, width),) * 2)
         image.load()
         turn = _orientation(image)
         size = (height, width) if turn in _SWAP_SIDES else (width, height)
         image = _resized_rgb(image, size)
-        if turn in _TURNS:
-            image = image.transpose(_TURNS[turn])
+        return image.transpose(_TURNS[turn]) if turn in _TURNS else image
+    except ImageTooLargeError:
+        raise
     except MemoryError as error:
         raise ImageTooLargeError(f"no memory for an image of {image.size}") from error
     except Exception as error:  # Pillow meets hostile bytes with many types
         raise InvalidImageError(
             f"the {image.format} image is damaged: {error}", hint="Send the whole file again."
         ) from error
-    return np.array(image, dtype=np.uint8)
+
+
+class _TimedFile(io.BytesIO):
+    """A file that ends the decoding of who reads it for longer than `max_s`."""
+
+    def __init__(self, data: bytes, max_s: float) -> None:
+        super().__init__(data)
+        self._max_s, self._end_s = max_s, time.monotonic() + max_s
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next bytes.
+
+        Raises:
+            ImageTooLargeError: the time is over.
+        """
+        if time.monotonic() > self._end_s:
+            raise ImageTooLargeError(
+                f"decoding the image takes longer than {self._max_s:g} s",
+                hint="Send a smaller picture; the model sees a small one anyway.",
+            )
+        return super().read(size)
 
 
 def dhash_hex(image_HW3: ImageArray) -> str:
@@ -134,7 +190,7 @@ def brightness(image_HW3: ImageArray) -> tuple[float, float]:
     return _brightness(_grey(image_HW3))
 
 
-def fingerprint(image_HW3: ImageArray) -> tuple[str, float, float]:
+def fingerprint(image_HW3: ImageArray) -> Fingerprint:
     """`dhash_hex` and both values of `brightness`, at little more than the cost of one."""
     grey = _grey(image_HW3)
     return (_dhash_hex(grey), *_brightness(grey))
@@ -146,21 +202,25 @@ def _grey(image_HW3: ImageArray) -> Image.Image:
 
 
 def _dhash_hex(grey: Image.Image) -> str:
-    pixels = np.asarray(grey.resize((9, 8), Image.Resampling.BILINEAR))
+    small = grey.resize((9, 8), Image.Resampling.BILINEAR)
+    pixels = np.frombuffer(small.tobytes(), np.uint8).reshape(8, 9)
     return np.packbits(pixels[:, 1:] > pixels[:, :-1]).tobytes().hex()
 
 
 def _brightness(grey: Image.Image) -> tuple[float, float]:
-    counts_256 = np.array(grey.histogram())
-    share_256 = counts_256 / counts_256.sum()
+    levels_P = np.frombuffer(grey.tobytes(), np.uint8)
+    share_256 = np.bincount(levels_P, minlength=256) / len(levels_P)
     mean = float(share_256 @ _LEVEL_256)
     return mean, float(share_256 @ (_LEVEL_256 - mean) ** 2) ** 0.5
 
 
-def _open(data: bytes, max_pixels: int) -> Image.Image:
+def _open(data: bytes, max_pixels: int, max_s: float) -> Image.Image:
     """Read the header only; refuse what is no image, of another format, or too large."""
+    file = io.BytesIO(data) if len(data) <= _ONE_BLOCK else _TimedFile(data, max_s)
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(file, formats=FORMATS)
+    except ImageTooLargeError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLargeError(f"{error}", hint=f"The limit is {max_pixels} pixels.") from error
     except Exception as error:

@@ -27,6 +27,7 @@ __all__ = [
     "GateSettings",
     "Home",
     "MonitoringSettings",
+    "PrecisionSettings",
     "RetrainingSettings",
     "ServingSettings",
     "Settings",
@@ -63,6 +64,31 @@ class Home:
 
 
 @dataclass(frozen=True)
+class PrecisionSettings:
+    """`[export.precision]`: see docs/export.md."""
+
+    further: tuple[str, ...] = ()
+    """Precisions beside fp32: int8 (CPU), fp16 and int8_tensorrt (TensorRT)."""
+    require: bool = True
+    """Publish nothing when one is refused (exit status 3); false: leave it out and say so."""
+    accuracy_drop: float = 0.02
+    """Largest fall of accuracy against fp32 in any domain with labels, as a ratio."""
+    agreement: float = 0.9
+    """Least share of images, in every domain, that get the class fp32 gives them."""
+    confidence_shift: float = 0.005
+    """Largest change of mean calibrated confidence in any domain, as a ratio."""
+    cells_moved: float = 0.2
+    """Largest total variation distance of the monitor's (class x confidence bin) cells in any
+    domain; a few hundred images move by 0.1 through narrow bins alone."""
+    fp16_tolerance: float = 5e-3
+    """Largest difference of the logits of fp16 from those of fp32, as `tolerance`."""
+    calibration_images: int = 64
+    """Training images a domain that INT8 ranges and its temperature are fitted on."""
+    reduce_range: bool = False
+    """INT8 weights of 7 bits, for CPUs without VNNI."""
+
+
+@dataclass(frozen=True)
 class ExportSettings:
     """`[export]`."""
 
@@ -79,6 +105,7 @@ class ExportSettings:
     """Largest batch the graph takes."""
     abstain_below: float = 0.5
     """Calibrated confidence under which an answer says `abstain`."""
+    precision: PrecisionSettings = field(default_factory=PrecisionSettings)
 
 
 @dataclass(frozen=True)
@@ -97,12 +124,16 @@ class ServingSettings:
     """Largest request body; more is answered 413."""
     max_pixels: int = 50_000_000
     """Largest image, width times height; more is answered 413."""
+    precision: Literal["fp32", "int8"] = "fp32"
+    """Which graph of a bundle answers; fp32 where a bundle lacks the wished one."""
     max_batch: int = 16
-    """Images one worker runs at once."""
+    """Most images one worker runs at once; at load each model gets a limit of its own up to it."""
     max_queue: int = 256
     """Requests that may wait in a worker before 429."""
     deadline_ms: int = 10_000
-    """A request that waited longer is answered 504."""
+    """A request that waited longer is answered 504; a client may ask for less by X-Deadline-Ms."""
+    decode_ms: int = 3_000
+    """An image whose decoding takes longer is given up, 413."""
     max_files: int = 64
     """Images in one batch request."""
     drain_s: float = 1.0
@@ -111,6 +142,13 @@ class ServingSettings:
     """Distinct domain labels in metrics; the rest count as `other`."""
     poll_s: float = 0.5
     """Seconds between looks at the release pointer."""
+    abstain_below: dict[str, float] = field(default_factory=dict)
+    """Domain -> calibrated confidence under which an answer says `abstain`; other domains have the
+    bundle's threshold."""
+    shadow_share: float = 0.25
+    """Share of the images that a shadow sees too, in [0, 1]."""
+    record: bool = True
+    """Write an event for each image; without, nothing is monitored and no shadow looks."""
     flush_s: float = 1.0
     """Longest time an event waits in memory."""
     flush_events: int = 500
@@ -121,6 +159,8 @@ class ServingSettings:
     """Domains whose images may be kept for retraining; empty: none."""
     capture_per_domain: int = 2000
     """Images kept a domain: half of them the newest, half a uniform sample of what is older."""
+    capture_per_s: float = 5.0
+    """Images of a domain offered to the field store a second and worker, after a burst of 500."""
     capture_max_bytes: int = 2 * 1024**3
     """Bytes kept in all."""
     capture_days: float = 30.0

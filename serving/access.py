@@ -1,6 +1,9 @@
 """Who may ask for what: bearer tokens from a file, or an open server on the loopback only.
 
 {"<token>": {"roles": ["predict", "admin"], "domains": ["gate-1"]}}     domains []: all of them
+
+Roles: `predict` asks, `admin` changes releases, `metrics` reads `/metrics`. As soon as one token
+has the role `metrics`, `/metrics` asks for it; until then it is open, like the probes.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from redshank.records import from_dict
 
 from .refusal import Refusal
 
-ROLES = ("predict", "admin")
+ROLES = ("predict", "admin", "metrics")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Access:
 
     def __init__(self, grants: Mapping[str, Grant] | None) -> None:
         self._grants = grants
+        self.metrics_guarded = any("metrics" in g.roles for g in (grants or {}).values())
+        """Whether `/metrics` asks for a token."""
 
     def grant(self, authorization: str, role: str) -> Grant:
         """What a request may do.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from redshank.errors import IntegrityError
 
 SALT_FILE = "client.salt"
 _SALT_BYTES = 32
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 
 
 def load_salt(folder: Path) -> bytes:
@@ -53,6 +55,20 @@ def unit_interval(text: str) -> float:
     """A number in [0, 1) that stays the same for the same text (sticky shares)."""
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest) / 2.0**64
+
+
+class RequestIds:
+    """The client's request id where it is usable, else a new one."""
+
+    def __init__(self) -> None:
+        self._process = secrets.token_hex(7)
+        self._counter = itertools.count()
+
+    def of(self, text: str) -> str:
+        """`text` when it is 1 to 128 of letters, digits and . _ : / -, else 24 hex digits."""
+        if text and _REQUEST_ID.fullmatch(text):
+            return text
+        return f"{self._process}{next(self._counter):010x}"
 
 
 class EventIds:

@@ -1,14 +1,19 @@
-"""One batch: bytes -> pixels -> model -> JSON and events. Runs in the worker's inference thread."""
+"""One batch: bytes -> pixels -> model -> JSON and events. Runs in the worker's inference thread.
+
+Whatever can be done once a batch is done once a batch: sorting, conversion to Python numbers, the
+time, the metrics. At a thousand small images a second that is what the service costs.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import logging
+import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import orjson
@@ -17,162 +22,234 @@ from PIL import Image
 from redshank.errors import InputError
 from redshank.events import OK, SCHEMA, Event
 from redshank.files import Clock
-from redshank.http_api import Prediction, prediction_json
-from redshank.infer import Predictions, top_classes
-from redshank.preprocess import ImageArray, decode_image, fingerprint
+from redshank.http_api import prediction_values
+from redshank.infer import Predictions
+from redshank.preprocess import (
+    Fingerprint,
+    ImageArray,
+    decode_image,
+    decode_with_fingerprint,
+    fingerprint,
+)
 
-from .engine import Job, Worked
+from .engine import Job
 from .identity import EventIds
 from .metrics import Metrics
 from .refusal import Refusal
 from .swap import Served
 
+TOP = 3
+"""Classes named in an answer."""
+NOT_SEEN: Fingerprint = ("", 0.0, 0.0)
 log = logging.getLogger("redshank.serving")
-Record = Callable[[Event, bytes | None], None]
-"""Takes an event, and the image's bytes where they may be kept."""
+Recorded = tuple[Event, bytes | None]
+"""An event, and the image's bytes where they may be kept."""
 
 
-@dataclass(frozen=True)
-class _Decoded:
+class Answer(NamedTuple):
+    """What a client gets."""
+
+    body: bytes
+    """JSON of `redshank.http_api.Prediction`."""
+    served: Served
+    """The bundle that answered."""
+
+
+class Seen(NamedTuple):
+    """A picture that a bundle answered, as a shadow needs it."""
+
+    job: Job[Answer]
+    image_HW3: ImageArray
+    fingerprint: Fingerprint
+    digest: str
+    class_name: str
+
+
+class _Decoded(NamedTuple):
     """A job whose bytes gave a picture, at its place in the batch."""
 
     place: int
-    job: Job
-    served: Served
+    job: Job[Answer]
     image_HW3: ImageArray
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What an operator decides about answers."""
+
+    max_pixels: int
+    """Largest image."""
+    decode_s: float = math.inf
+    """Longest time of decoding one image."""
+    watched: bool = True
+    """Whether answers are recorded; without it no image is fingerprinted and no shadow looks."""
+    abstain_below: Mapping[str, float] = field(default_factory=dict)
+    """Thresholds of single domains; others have the bundle's."""
 
 
 class Inference:
     """Answers batches of jobs.
 
     Args:
-        record: takes one event for every job.
+        record: takes the events of a batch.
         metrics: the worker's series.
         ids: makes event ids.
-        max_pixels: largest image.
+        rules: limits and thresholds.
+        show: takes what was seen, for the shadow.
         clock: seconds since the epoch.
     """
 
     def __init__(
         self,
-        record: Record,
+        record: Callable[[list[Recorded]], None],
         metrics: Metrics,
         ids: EventIds,
+        rules: Rules,
         *,
-        max_pixels: int,
+        show: Callable[[Sequence[Seen]], None] = lambda _: None,
         clock: Clock = time.time,
     ) -> None:
         self._record, self._metrics, self._ids = record, metrics, ids
-        self._max_pixels, self._clock = max_pixels, clock
+        self._rules, self._show, self._clock = rules, show, clock
 
-    def work(self, jobs: list[Job]) -> Worked:
+    def work(self, jobs: list[Job[Answer]]) -> list[Answer | Refusal]:
         """One answer a job, in order; a bad image is one refusal, not a failed batch."""
-        answers: list[bytes | Refusal] = [Refusal("internal") for _ in jobs]
-        seen: list[tuple[_Decoded, str]] = []
-        for group in self._decoded(jobs, answers):
-            predictions = self._predict(group)
+        answers: list[Answer | Refusal | None] = [None] * len(jobs)
+        events: list[Recorded] = []
+        for served, group in self._decoded(jobs, answers, events):
+            predictions = self._predict(served, group)
             if predictions is None:
-                continue
-            for row, decoded in enumerate(group):
-                answers[decoded.place] = self._answer(decoded, predictions, row)
-                seen.append((decoded, _class_name(decoded.served, predictions, row)))
-        return Worked(answers, self._shadow_work(seen))
-
-    def _decoded(
-        self, jobs: Sequence[Job], answers: list[bytes | Refusal]
-    ) -> Sequence[list[_Decoded]]:
-        """Pictures grouped by the bundle that answers them; bad ones are refused in `answers`."""
-        groups: dict[str, list[_Decoded]] = {}
-        for place, job in enumerate(jobs):
-            served = job.snapshot.choose(job.domain, job.client)
-            spec = served.model.bundle.input
-            try:
-                image_HW3 = decode_image(
-                    job.data, spec.height, spec.width, max_pixels=self._max_pixels
-                )
-            except InputError as error:
-                answers[place] = self._refused(job, served, error)
+                events += [self._event(d.job, served, "internal") for d in group]
             else:
-                group = groups.setdefault(served.version, [])
-                group.append(_Decoded(place, job, served, image_HW3))
-        return list(groups.values())
-
-    def _predict(self, group: Sequence[_Decoded]) -> Predictions | None:
-        """One run of one bundle; when it fails, only its own images are `internal`."""
-        served = group[0].served
-        self._metrics.batch_images.observe(len(group))
-        try:
-            return served.model.predict(np.stack([d.image_HW3 for d in group]))
-        except Exception:  # a broken canary must not take the live bundle's answers with it
-            log.exception("bundle %s failed on %d images", served.version, len(group))
-            for decoded in group:
-                self.record_refused(decoded.job, "internal")
-            return None
+                self._answer(served, group, predictions, answers, events)
+        self._record(events)
+        return [Refusal("internal") if answer is None else answer for answer in answers]
 
     def warm_up(self) -> None:
         """Decode one picture of each usual format: Pillow loads its plugins on first use."""
         for kind in ("PNG", "JPEG"):
             buffer = io.BytesIO()
             Image.new("RGB", (8, 8)).save(buffer, kind)
-            decode_image(buffer.getvalue(), 8, 8, max_pixels=self._max_pixels)
+            decode_image(buffer.getvalue(), 8, 8, max_pixels=self._rules.max_pixels)
 
-    def record_refused(self, job: Job, code: str) -> None:
+    def record_refused(self, job: Job[Answer], code: str) -> None:
         """Record a job that got no prediction."""
         served = job.snapshot.choose(job.domain, job.client)
-        self._record(self._event(job, served, code), None)
+        self._record([self._event(job, served, code)])
 
-    def _refused(self, job: Job, served: Served, error: InputError) -> Refusal:
-        code = getattr(error, "code", "invalid_image")
-        self._record(self._event(job, served, code, _digest(job.data)), None)
-        return Refusal(code, error.message, hint=error.hint)
-
-    def _answer(self, decoded: _Decoded, predictions: Predictions, row: int) -> bytes:
-        job, served = decoded.job, decoded.served
-        bundle = served.model.bundle
-        confidence = float(predictions.confidence_N[row])
-        top = top_classes(predictions.probabilities_NC[row], bundle.classes)
-        answer = Prediction(
-            request_id=job.request_id,
-            model=bundle.model,
-            version=served.version,
-            domain=job.domain,
-            class_name=_class_name(served, predictions, row),
-            confidence=confidence,
-            abstain=confidence < bundle.abstain_below,
-            top=top,
-            latency_ms=round(1000 * (time.perf_counter() - job.started), 3),
+    def record_shadow(self, shadow: Served, seen: Sequence[Seen], predictions: Predictions) -> None:
+        """Record what a shadow would have answered."""
+        rows = _rows(predictions)
+        self._record(
+            [
+                self._event(s.job, shadow, OK, s.digest, s.fingerprint, row)
+                for s, row in zip(seen, rows, strict=True)
+            ]
         )
-        outcome = "deadline_exceeded" if job.expired else OK
-        event = self._seen(decoded, predictions, row, outcome)
-        self._record(event, job.data if job.capture and outcome == OK else None)
-        return orjson.dumps(prediction_json(answer))
 
-    def _seen(self, decoded: _Decoded, predictions: Predictions, row: int, outcome: str) -> Event:
-        """The event of a picture that the model saw."""
-        job = decoded.job
-        image = fingerprint(decoded.image_HW3)
-        if outcome != OK:
-            return self._event(job, decoded.served, outcome, _digest(job.data), image)
-        scores = (
-            int(predictions.class_N[row]),
-            float(predictions.confidence_N[row]),
-            float(predictions.margin_N[row]),
-            float(predictions.novelty_N[row]),
+    def _decoded(
+        self,
+        jobs: Sequence[Job[Answer]],
+        answers: list[Answer | Refusal | None],
+        events: list[Recorded],
+    ) -> Sequence[tuple[Served, list[_Decoded]]]:
+        """Pictures grouped by the bundle that answers them; bad ones are refused in `answers`."""
+        groups: dict[str, tuple[Served, list[_Decoded]]] = {}
+        for place, job in enumerate(jobs):
+            served = job.snapshot.choose(job.domain, job.client)
+            try:
+                decoded = _Decoded(place, job, *self._picture(job, served))
+            except InputError as error:
+                code = getattr(error, "code", "invalid_image")
+                answers[place] = Refusal(code, error.message, hint=error.hint)
+                events.append(self._event(job, served, code, _digest(job.data)))
+            else:
+                groups.setdefault(served.version, (served, []))[1].append(decoded)
+        return list(groups.values())
+
+    def _picture(self, job: Job[Answer], served: Served) -> tuple[ImageArray, Fingerprint]:
+        """The pixels of a job, and what the monitor wants to know of them."""
+        data = job.data
+        if not isinstance(data, bytes):
+            return data, fingerprint(data) if self._rules.watched else NOT_SEEN
+        spec, limits = served.model.bundle.input, (self._rules.max_pixels, self._rules.decode_s)
+        if self._rules.watched:
+            return decode_with_fingerprint(
+                data, spec.height, spec.width, max_pixels=limits[0], max_s=limits[1]
+            )
+        image_HW3 = decode_image(
+            data, spec.height, spec.width, max_pixels=limits[0], max_s=limits[1]
         )
-        return self._event(job, decoded.served, outcome, _digest(job.data), image, scores)
+        return image_HW3, NOT_SEEN
+
+    def _predict(self, served: Served, group: Sequence[_Decoded]) -> Predictions | None:
+        """One run of one bundle; when it fails, only its own images are `internal`."""
+        began = time.perf_counter()
+        try:
+            predictions = served.model.predict(np.stack([d.image_HW3 for d in group]))
+            if not np.isfinite(predictions.confidence_N).all():
+                raise FloatingPointError("the model answers NaN")
+        except Exception:  # a broken canary must not take the live bundle's answers with it
+            log.exception("bundle %s failed on %d images", served.version, len(group))
+            return None
+        self._metrics.ran(served.version, len(group), time.perf_counter() - began)
+        return predictions
+
+    def _answer(
+        self,
+        served: Served,
+        group: Sequence[_Decoded],
+        predictions: Predictions,
+        answers: list[Answer | Refusal | None],
+        events: list[Recorded],
+    ) -> None:
+        """Answers and events of one run."""
+        bundle, now = served.model.bundle, time.perf_counter()
+        probabilities = predictions.probabilities_NC.tolist()
+        best = np.argsort(-predictions.probabilities_NC, axis=1, kind="stable")[:, :TOP].tolist()
+        seen: list[Seen] = []
+        thresholds, threshold = self._rules.abstain_below, bundle.abstain_below
+        for decoded, p, order, row in zip(
+            group, probabilities, best, _rows(predictions), strict=True
+        ):
+            job, (class_index, confidence, _, _) = decoded.job, row
+            name = bundle.classes[class_index]
+            values = prediction_values(
+                request_id=job.request_id,
+                model=bundle.model,
+                version=served.version,
+                domain=job.domain,
+                class_name=name,
+                confidence=confidence,
+                abstain=confidence < thresholds.get(job.domain, threshold),
+                top=[(bundle.classes[i], p[i]) for i in order],
+                latency_ms=round(1000 * (now - job.started), 3),
+            )
+            answers[decoded.place] = Answer(orjson.dumps(values), served)
+            if not self._rules.watched:
+                continue
+            digest = _digest(job.data)
+            if job.expired:
+                late = "deadline_exceeded"
+                events.append(self._event(job, served, late, digest, decoded.fingerprint))
+                continue
+            events.append(self._event(job, served, OK, digest, decoded.fingerprint, row))
+            seen.append(Seen(job, decoded.image_HW3, decoded.fingerprint, digest, name))
+        self._show(seen)
 
     def _event(
         self,
-        job: Job,
+        job: Job[Answer],
         served: Served,
         outcome: str,
         digest: str = "",
-        image: tuple[str, float, float] = ("", 0.0, 0.0),
+        image: Fingerprint = NOT_SEEN,
         scores: tuple[int, float, float, float] = (-1, 0.0, 0.0, 0.0),
-    ) -> Event:
+    ) -> Recorded:
         class_index, confidence, margin, novelty = scores
         dhash, mean, spread = image
-        return Event(
+        event = Event(
             schema=SCHEMA,
             event_id=self._ids.new(self._clock()),
             received_at=job.received_at,
@@ -194,30 +271,22 @@ class Inference:
             image_sha256=digest,
             stored=False,
         )
-
-    def _shadow_work(self, seen: Sequence[tuple[_Decoded, str]]) -> Callable[[], None] | None:
-        """Let the shadow look at the batch, after the answers are out and nobody waits."""
-        shadow = seen[0][0].job.snapshot.shadow if seen else None
-        if shadow is None:
-            return None
-        spec = shadow.model.bundle.input
-        size = (spec.height, spec.width)
-        fitting = [pair for pair in seen if pair[0].image_HW3.shape[:2] == size]
-        return (lambda: self._shadow(shadow, fitting)) if fitting else None
-
-    def _shadow(self, shadow: Served, seen: Sequence[tuple[_Decoded, str]]) -> None:
-        """Predict with the shadow; count agreement with the answers given, and record events."""
-        predictions = shadow.model.predict(np.stack([decoded.image_HW3 for decoded, _ in seen]))
-        for row, (decoded, answered) in enumerate(seen):
-            agrees = str(_class_name(shadow, predictions, row) == answered).lower()
-            self._metrics.shadow.labels(shadow.version, agrees).inc()
-            shadowed = dataclasses.replace(decoded, served=shadow)
-            self._record(self._seen(shadowed, predictions, row, OK), None)
+        keep = job.capture and outcome == OK and served.role != "shadow"
+        return event, job.data if keep and isinstance(job.data, bytes) else None
 
 
-def _class_name(served: Served, predictions: Predictions, row: int) -> str:
-    return served.model.bundle.classes[int(predictions.class_N[row])]
+def _rows(predictions: Predictions) -> list[tuple[int, float, float, float]]:
+    """Class, confidence, margin and novelty of each image as plain numbers."""
+    return list(
+        zip(
+            predictions.class_N.tolist(),
+            predictions.confidence_N.tolist(),
+            predictions.margin_N.tolist(),
+            predictions.novelty_N.tolist(),
+            strict=True,
+        )
+    )
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _digest(data: bytes | ImageArray) -> str:
+    return hashlib.sha256(data if isinstance(data, bytes) else data.tobytes()).hexdigest()

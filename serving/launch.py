@@ -19,7 +19,7 @@ from redshank.registry import Registry
 from redshank.settings import ServingSettings, Settings
 
 from .access import load_access
-from .edge import BODY_S
+from .exchange import BODY_S
 from .identity import SALT_FILE, load_salt
 from .lifecycle import SETTINGS_FILE, SUPERVISOR
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import secrets
 from dataclasses import dataclass
+
+from redshank.http_api import DEADLINE_HEADER
 
 from .refusal import Refusal
 
 DEFAULT_DOMAIN = "default"
 _DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,63}")
 _TOKEN = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,127}")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,6 @@ class Limits:
 
     max_body_bytes: int
     max_pixels: int
-    max_batch: int
     max_queue: int
     max_files: int
     deadline_s: float
@@ -60,9 +59,21 @@ def checked_label(name: str, text: str | None) -> str:
     return text
 
 
-def request_id_of(text: str) -> str:
-    """The client's request id when it is usable, else a new one."""
-    return text if _REQUEST_ID.fullmatch(text) else secrets.token_hex(12)
+def checked_deadline_s(text: str | None) -> float | None:
+    """How long the sender waits, in seconds; None when it does not say.
+
+    Raises:
+        Refusal: not a whole number of milliseconds from 1 up.
+    """
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not int(text):
+        raise Refusal(
+            "bad_request",
+            f"{DEADLINE_HEADER} {text[:80]!r} does not fit",
+            hint="Send how many milliseconds you wait, a whole number from 1 up.",
+        )
+    return int(text) / 1000
 
 
 class DomainLabels:

@@ -44,22 +44,29 @@ class Metrics:
             "outcome",
         )
         self.shadow = counter(
-            "shadow", "Images that the shadow saw too, by agreement.", "version", "agrees"
+            "shadow",
+            "Images for the shadow: agrees is true, false, behind, unfit or failed.",
+            *("version", "agrees"),
         )
         self.swaps = counter("release_swaps", "Releases taken over.")
         self.release_failures = counter(
             "release_failures", "Releases not taken over because a bundle failed.", "role"
         )
-        self.request_seconds = Histogram(
-            "redshank_request_seconds",
-            "Time from the first byte read to the answer.",
-            ["route"],
-            buckets=_SECONDS,
-            registry=registry,
+
+        def seconds(name: str, meaning: str, *labels: str) -> Histogram:
+            name = f"redshank_{name}_seconds"
+            return Histogram(name, meaning, labels, buckets=_SECONDS, registry=registry)
+
+        self.request_seconds = seconds(
+            "request", "Time from the first byte read to the answer.", "route"
+        )
+        self.model_seconds = seconds(
+            "model", "Time of one run of the model, whatever the number of images.", "version"
         )
         self.batch_images = Histogram(
             "redshank_batch_images",
             "Images in one run of the model.",
+            ["version"],
             buckets=_IMAGES,
             registry=registry,
         )
@@ -69,6 +76,39 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemin",
         )
+
+        # `labels` costs as much as the counting itself: what comes with every request is kept
+        self._answered: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._runs: dict[str, tuple[Histogram, Histogram]] = {}
+        self._predicted: dict[tuple[str, ...], Counter] = {}
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count one answer; `route` is a template and `status` one that we give."""
+        known = self._answered.get((route, status))
+        if known is None:
+            known = (
+                self.requests.labels(route, str(status)),
+                self.request_seconds.labels(route),
+            )
+            self._answered[route, status] = known
+        known[0].inc()
+        known[1].observe(seconds)
+
+    def ran(self, version: str, images: int, seconds: float) -> None:
+        """Count one run of a bundle."""
+        known = self._runs.get(version)
+        if known is None:
+            known = (self.batch_images.labels(version), self.model_seconds.labels(version))
+            self._runs[version] = known
+        known[0].observe(images)
+        known[1].observe(seconds)
+
+    def predicted(self, labels: tuple[str, str, str, str, str], images: int) -> None:
+        """Count images of equal model, version, domain, role and outcome."""
+        known = self._predicted.get(labels)
+        if known is None:
+            known = self._predicted[labels] = self.predictions.labels(*labels)
+        known.inc(images)
 
     def exposition(self) -> bytes:
         """The text format, of all workers where there are several."""

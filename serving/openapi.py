@@ -6,6 +6,7 @@ from typing import Any
 
 from redshank.http_api import (
     CLIENT_HEADER,
+    DEADLINE_HEADER,
     DOMAIN_HEADER,
     ERRORS,
     REQUEST_ID_HEADER,
@@ -125,6 +126,7 @@ def _parameters() -> list[dict[str, Any]]:
         DOMAIN_HEADER: "Site or camera; 1 to 64 of letters, digits and . _ : / @ -",
         SEQUENCE_HEADER: "Frames of one scene share it",
         CLIENT_HEADER: "Who sends; stored as a salted hash",
+        DEADLINE_HEADER: "Milliseconds that the sender waits; never more than the server allows",
         REQUEST_ID_HEADER: "Comes back with the answer; made when missing",
     }
     return [
@@ -183,6 +185,7 @@ def _schemas() -> dict[str, Any]:
                 "revision": {"type": "integer"},
                 "updated_at": _TEXT,
                 "problem": _TEXT,
+                "abstain_below": {"type": "object"},
                 "bundles": {"type": "array", "items": {"type": "object"}},
             }
         ),

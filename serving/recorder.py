@@ -1,6 +1,6 @@
 """Events and field images leave the worker here, without ever delaying an answer.
 
-`record` puts an event on a bounded queue and returns. One thread offers images to the field store
+`record` puts events on a bounded queue and returns. One thread offers images to the field store
 and appends events to the spool, in batches. When the disk is full or locked the events wait in
 memory and are tried again with a new file; what no longer fits is dropped and counted by reason.
 `stop` writes everything that is left.
@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from redshank.events import Event, SpoolError
 from redshank.fieldstore import FieldStore
 
+from .capture_rate import CaptureRate
 from .metrics import Metrics
 
 RETRY_S = 1.0
@@ -45,6 +47,7 @@ class Recorder:
         metrics: the worker's series.
         flush_s: longest time an event waits in memory while the disk is well.
         flush_events: so many events are written at once without waiting.
+        rate: how many images of a domain are offered to the field store.
         most_events: events held in memory at most.
         most_image_bytes: bytes of images held in memory at most.
     """
@@ -57,6 +60,7 @@ class Recorder:
         *,
         flush_s: float,
         flush_events: int,
+        rate: CaptureRate | None = None,
         most_events: int = MOST_EVENTS,
         most_image_bytes: int = MOST_IMAGE_BYTES,
     ) -> None:
@@ -65,6 +69,7 @@ class Recorder:
         self._most_events, self._most_image_bytes = most_events, most_image_bytes
         self._queue: deque[tuple[Event, bytes | None]] = deque()
         self._ready: deque[Event] = deque()
+        self._rate = rate or CaptureRate(math.inf)
         self._image_bytes = 0
         self._failing = False
         self._lock = threading.Lock()
@@ -75,21 +80,30 @@ class Recorder:
         """Begin to write."""
         self._thread.start()
 
-    def record(self, event: Event, image: bytes | None = None) -> None:
-        """Take an event, and the image's bytes where they may be kept; returns at once."""
+    def record(self, events: Sequence[tuple[Event, bytes | None]]) -> None:
+        """Take events, with the image's bytes where they may be kept; returns at once."""
         with self._lock:
-            if len(self._queue) + len(self._ready) >= self._most_events:
-                self._drop("spool_error" if self._failing else "queue_full", 1)
-                return
-            if image is not None and self._image_bytes + len(image) > self._most_image_bytes:
-                self._metrics.captures.labels("behind").inc()
-                image = None
-            self._image_bytes += len(image) if image is not None else 0
-            self._queue.append((event, image))
+            for event, offered in events:
+                if len(self._queue) + len(self._ready) >= self._most_events:
+                    self._drop("spool_error" if self._failing else "queue_full", 1)
+                    continue
+                image = offered if offered is None or self._has_room(event, offered) else None
+                self._image_bytes += len(image) if image is not None else 0
+                self._queue.append((event, image))
             # a disk that fails is asked again after RETRY_S, not at every request
             enough = len(self._queue) >= self._flush_events and not self._failing
         if enough:
             self._wake.set()
+
+    def _has_room(self, event: Event, image: bytes) -> bool:
+        """Whether an image may be offered to the field store. The lock is held."""
+        if not self._rate.allows(event.domain, event.received_at):
+            self._metrics.captures.labels("over_rate").inc()
+            return False
+        if self._image_bytes + len(image) > self._most_image_bytes:
+            self._metrics.captures.labels("behind").inc()
+            return False
+        return True
 
     def stop(self) -> None:
         """Write what is left, seal the spool and end the thread."""

@@ -11,15 +11,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Lifespan
 
-from redshank.http_api import CLIENT_HEADER, DOMAIN_HEADER, SEQUENCE_HEADER
+from redshank.http_api import DEADLINE_HEADER, DOMAIN_HEADER
 
-from .access import Grant, check_domain_granted
+from .access import Grant
 from .batches import predict_many
-from .limits import checked_domain, checked_label
+from .inference import Answer
+from .limits import checked_deadline_s
 from .openapi import openapi_document
+from .raw_predict import granted_domain, identity_headers
+from .raw_predict import sender_of as sender_in_scope
 from .refusal import Refusal
 from .swap import Served
-from .uploads import is_multipart, read_form
+from .uploads import read_form
 from .worker import Sender, Slot, Worker
 
 JSON = "application/json"
@@ -49,33 +52,28 @@ class Routes:
         self._slot = slot
 
     async def predict(self, request: Request) -> Response:
-        """One image, raw or as a form."""
+        """One image as a form; a raw body never comes here (serving/raw_predict.py)."""
         worker = self._slot.get()
         grant = worker.access.grant(request.headers.get("authorization", ""), "predict")
-        domain = request.headers.get(DOMAIN_HEADER, "")
-        if is_multipart(request):
-            uploads, form_domain = await read_form(request, worker.limits)
-            if len(uploads) > 1:
-                raise Refusal(
-                    "bad_request",
-                    f"the form has {len(uploads)} files, expected one",
-                    hint="Send several images to /v1/predict/batch.",
-                )
-            data, domain = uploads[0].data, domain or form_domain
-        else:
-            checked_domain(domain)  # before the body is read
-            data = await request.body()
-        sender = sender_of(request, worker, grant, domain)
-        return Response(await worker.predict(data, sender), media_type=JSON)
+        uploads, form_domain = await read_form(request, worker.limits)
+        if len(uploads) > 1:
+            raise Refusal(
+                "bad_request",
+                f"the form has {len(uploads)} files, expected one",
+                hint="Send several images to /v1/predict/batch.",
+            )
+        sender = sender_of(request, worker, grant, form_domain)
+        answer = await worker.predict(uploads[0].data, sender, deadline_of(request))
+        return _answered(answer)
 
     async def predict_batch(self, request: Request) -> Response:
         """Many images in one form; each has its own answer or error."""
         worker = self._slot.get()
         grant = worker.access.grant(request.headers.get("authorization", ""), "predict")
         uploads, form_domain = await read_form(request, worker.limits)
-        domain = request.headers.get(DOMAIN_HEADER, "") or form_domain
-        sender = sender_of(request, worker, grant, domain)
-        return Response(await predict_many(worker, uploads, sender), media_type=JSON)
+        sender = sender_of(request, worker, grant, form_domain)
+        body = await predict_many(worker, uploads, sender, deadline_of(request))
+        return Response(body, media_type=JSON)
 
     async def models(self, request: Request) -> Response:
         """What answers now."""
@@ -87,6 +85,7 @@ class Routes:
             "revision": snapshot.release.revision,
             "updated_at": snapshot.release.updated_at,
             "problem": worker.watcher.problem,
+            "abstain_below": worker.abstain_below,
             "bundles": [_describe(served) for served in snapshot.served],
         }
         return Response(orjson.dumps(answer), media_type=JSON)
@@ -98,9 +97,12 @@ class Routes:
         worker.watcher.wake()
         return Response(orjson.dumps({"looking": True}), status_code=202, media_type=JSON)
 
-    def metrics(self, _request: Request) -> Response:
+    def metrics(self, request: Request) -> Response:
         """Prometheus text of all workers; no coroutine: thousands of series would hold answers."""
-        body = self._slot.get().metrics.exposition()
+        worker = self._slot.get()
+        if worker.access.metrics_guarded:
+            worker.access.grant(request.headers.get("authorization", ""), "metrics")
+        body = worker.metrics.exposition()
         return Response(body, media_type="text/plain; version=1.0.0; charset=utf-8")
 
     async def openapi(self, _request: Request) -> Response:
@@ -108,24 +110,25 @@ class Routes:
         return Response(orjson.dumps(openapi_document()), media_type=JSON)
 
 
-def sender_of(request: Request, worker: Worker, grant: Grant, domain: str) -> Sender:
-    """The checked facts of a request.
+def sender_of(request: Request, worker: Worker, grant: Grant, form_domain: str = "") -> Sender:
+    """The checked facts of a request; the header names the domain, else the form.
 
     Raises:
         Refusal: a header does not fit, or the token does not cover the domain.
     """
-    exchange = request.scope["redshank"]
-    checked = checked_domain(domain)
-    check_domain_granted(grant, checked)
-    address = request.client.host if request.client else ""
-    return Sender(
-        request_id=exchange.request_id,
-        domain=checked,
-        sequence_id=checked_label(SEQUENCE_HEADER, request.headers.get(SEQUENCE_HEADER)),
-        client=checked_label(CLIENT_HEADER, request.headers.get(CLIENT_HEADER)) or address,
-        received_at=worker.clock(),
-        started=exchange.started,
-    )
+    scope = request.scope
+    domain = granted_domain(grant, request.headers.get(DOMAIN_HEADER, "") or form_domain)
+    return sender_in_scope(worker, scope, dict(scope["headers"]), scope["redshank"], domain)
+
+
+def deadline_of(request: Request) -> float | None:
+    """How long the sender waits, in seconds; None when it does not say."""
+    return checked_deadline_s(request.headers.get(DEADLINE_HEADER))
+
+
+def _answered(answer: Answer) -> Response:
+    headers = {name.decode(): value.decode() for name, value in identity_headers(answer.served)}
+    return Response(answer.body, media_type=JSON, headers=headers)
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
@@ -156,5 +159,8 @@ def _describe(served: Served) -> dict[str, Any]:
         "temperature": bundle.temperature,
         "abstain_below": bundle.abstain_below,
         "run_id": bundle.provenance.run_id,
+        "onnx_sha256": bundle.files[served.model.artefact.file],
+        "precision": served.model.precision,
         "providers": list(served.model.providers),
+        "max_batch": served.max_batch,
     }

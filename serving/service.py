@@ -59,8 +59,8 @@ async def _answer(request: Request, image_base64: str, domain: str) -> dict[str,
         data = base64.b64decode(image_base64, validate=True)
     except ValueError as error:  # also letters outside ASCII
         raise Refusal("bad_request", f"image_base64 is not base64: {error}") from error
-    sender = sender_of(request, worker, grant, request.headers.get("X-Domain", "") or domain)
-    answer: dict[str, Any] = orjson.loads(await worker.predict(data, sender))
+    sender = sender_of(request, worker, grant, domain)
+    answer: dict[str, Any] = orjson.loads((await worker.predict(data, sender)).body)
     return answer
 
 

@@ -8,22 +8,20 @@ again when it changes, or after `RETRY_S`.
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
-import numpy as np
-
-from redshank.errors import IntegrityError
 from redshank.events import Role
-from redshank.infer import Model, load_model
+from redshank.infer import Model
 from redshank.registry import Registry, Release
 
 from .identity import unit_interval
 from .metrics import Metrics
+from .prepare import prepare_model
 
 RETRY_S = 30.0
 log = logging.getLogger("redshank.serving")
@@ -36,6 +34,10 @@ class Served:
     model: Model
     role: Role
     version: str
+    max_batch: int = 1
+    """Most images in one run, as measured at load."""
+    is_small: bool = False
+    """Whether a run is so short that the event loop may do it."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ class Snapshot:
         return self.canary if unit_interval(f"{rule.bundle}/{client}") < rule.share else self.live
 
     @property
+    def is_small(self) -> bool:
+        """Whether the event loop may run whatever answers."""
+        return self.live.is_small and (self.canary is None or self.canary.is_small)
+
+    @property
     def served(self) -> tuple[Served, ...]:
         """All loaded bundles."""
         return tuple(s for s in (self.live, self.canary, self.shadow) if s is not None)
@@ -73,10 +80,12 @@ class ReleaseWatcher:
         *,
         poll_s: float,
         max_batch: int,
+        precision: str = "fp32",
         on_tick: Callable[[], None] = lambda: None,
     ) -> None:
         self._registry, self._model, self._metrics = registry, model, metrics
         self._poll_s, self._max_batch, self._on_tick = poll_s, max_batch, on_tick
+        self._precision = precision
         self._seen: tuple[int, int] | None = None
         self._retry_at = 0.0
         self._wake, self._stop = threading.Event(), threading.Event()
@@ -118,13 +127,13 @@ class ReleaseWatcher:
             self._report("live", error)
 
     def _take(self, release: Release) -> None:
-        loaded = {s.version: s.model for s in self.snapshot.served} if self.snapshot else {}
+        loaded = {s.version: s for s in self.snapshot.served} if self.snapshot else {}
         problems: list[str] = []
-        live = Served(self._model_of(release.live, loaded), "live", release.live)
+        live = self._served(release.live, "live", loaded)
 
         def extra(bundle: str | None, role: Role) -> Served | None:
             try:
-                return Served(self._model_of(bundle, loaded), role, bundle) if bundle else None
+                return self._served(bundle, role, loaded) if bundle else None
             except Exception as error:  # a bad shadow or canary must not hold up the live bundle
                 problems.append(self._report(role, error))
                 return None
@@ -139,11 +148,19 @@ class ReleaseWatcher:
             self._metrics.revision.set(release.revision)
             log.info("serving %s revision %d: %s", release.model, release.revision, release.live)
 
-    def _model_of(self, bundle: str, loaded: dict[str, Model]) -> Model:
-        """The loaded model, or a new one after self-test and warm-up."""
+    def _served(self, bundle: str, role: Role, loaded: dict[str, Served]) -> Served:
+        """The loaded bundle in its role, or a new one after self-test and warm-up."""
         if bundle in loaded:
-            return loaded[bundle]
-        return prepare_model(self._registry.bundle_path(bundle), max_batch=self._max_batch)
+            return replace(loaded[bundle], role=role)
+        prepared = prepare_model(
+            self._registry.bundle_path(bundle),
+            name=self._model,
+            max_batch=self._max_batch,
+            precision=self._precision,
+        )
+        gc.collect()
+        gc.freeze()  # the old bundle goes by reference counting; later collections skip the new one
+        return Served(prepared.model, role, bundle, prepared.max_batch, prepared.is_small)
 
     def _report(self, role: Role, error: Exception) -> str:
         self.problem = f"{role}: {error}"
@@ -164,19 +181,3 @@ class ReleaseWatcher:
             self._on_tick()
         except Exception:  # releases must be taken over whatever the disk does
             log.exception("housekeeping failed")
-
-
-def prepare_model(folder: Path, *, max_batch: int) -> Model:
-    """Load a bundle that may answer: digests, golden answers, then every size warmed up.
-
-    Raises:
-        RedshankError: the bundle is missing, damaged, or answers other than promised.
-    """
-    model = load_model(folder, threads=1)
-    model.self_test()
-    spec = model.bundle.input
-    for size in {1, max_batch}:
-        blank = np.zeros((size, spec.height, spec.width, spec.channels), dtype=np.uint8)
-        if not np.isfinite(model.predict(blank).probabilities_NC).all():
-            raise IntegrityError(f"bundle {model.bundle.bundle_id} answers a blank image with NaN")
-    return model

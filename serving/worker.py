@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import time
+from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache, partial
+
+import orjson
 
 from redshank.events import Event, EventWriter, expire
+from redshank.field_scenes import SceneRule
 from redshank.fieldstore import FieldStore
 from redshank.files import Clock
+from redshank.preprocess import ImageArray
 from redshank.registry import Registry
-from redshank.settings import Settings
+from redshank.settings import ServingSettings, Settings
 
 from .access import Access, load_access
+from .capture_rate import CaptureRate
 from .engine import Batcher, Job
 from .identity import EventIds, client_hash, load_salt
-from .inference import Inference
+from .inference import Answer, Inference, Recorded, Rules
 from .limits import DomainLabels, Limits
 from .metrics import Metrics, forget_dead_workers
+from .quick import is_quick
 from .recorder import Recorder, Spool
 from .refusal import Refusal
+from .shadow import ShadowRunner
 from .swap import ReleaseWatcher, Snapshot
 
 EXPIRE_EVERY_S = 3600.0
+KNOWN_CLIENTS = 4096
+"""Salted hashes kept in memory."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +60,17 @@ class Worker:
         self.limits = Limits(
             max_body_bytes=serving.max_body_bytes,
             max_pixels=serving.max_pixels,
-            max_batch=serving.max_batch,
             max_queue=serving.max_queue,
             max_files=serving.max_files,
             deadline_s=serving.deadline_ms / 1000,
         )
         self.clock = clock
         self.metrics = Metrics()
+        self.abstain_below = serving.abstain_below
         self.access: Access = load_access(serving.tokens_file, serving.host)
         self.draining = False
-        self._drain_s = serving.drain_s
-        self._salt = load_salt(home.path("."))
+        self._drain_s, self._watched = serving.drain_s, serving.record
+        self._hash = lru_cache(KNOWN_CLIENTS)(partial(client_hash, load_salt(home.path("."))))
         self._labels = DomainLabels(serving.max_domains)
         self._capture_domains = frozenset(serving.capture_domains)
         self._spool_folder = home.path("spool")
@@ -66,31 +78,52 @@ class Worker:
         self._field_folder = home.path("field")
         self._capture_s = serving.capture_days * 86_400
         self._expire_at = 0.0
-        ids = EventIds()
-        self.watcher = ReleaseWatcher(
-            Registry(home.path("models"), home.path("bundles")),
-            serving.model,
-            self.metrics,
-            poll_s=serving.poll_s,
-            max_batch=serving.max_batch,
-            on_tick=self._tick,
-        )
+        self._ids = EventIds()
+        self.registry = Registry(home.path("models"), home.path("bundles"))
+        self.watcher = self._release_watcher(serving)
         self._recorder = Recorder(
-            spool or EventWriter(self._spool_folder, ids.worker),
+            spool or EventWriter(self._spool_folder, self._ids.worker, encode=_encode),
             self._field_store(settings),
             self.metrics,
             flush_s=serving.flush_s,
             flush_events=serving.flush_events,
+            rate=CaptureRate(serving.capture_per_s),
         )
-        self._inference = Inference(
-            self._record, self.metrics, ids, max_pixels=serving.max_pixels, clock=clock
+        self._inference = self._make_inference(serving)
+        self._shadow = ShadowRunner(
+            self._inference.record_shadow, self.metrics, share=serving.shadow_share
         )
         self.batcher = Batcher(
             self._inference.work,
             self._inference.record_refused,
-            max_batch=serving.max_batch,
+            limit=lambda job: job.snapshot.live.max_batch,
             max_queue=serving.max_queue,
-            deadline_s=self.limits.deadline_s,
+        )
+
+    def _release_watcher(self, serving: ServingSettings) -> ReleaseWatcher:
+        return ReleaseWatcher(
+            self.registry,
+            serving.model,
+            self.metrics,
+            poll_s=serving.poll_s,
+            max_batch=serving.max_batch,
+            precision=serving.precision,
+            on_tick=self._tick,
+        )
+
+    def _make_inference(self, serving: ServingSettings) -> Inference:
+        return Inference(
+            self._record,
+            self.metrics,
+            self._ids,
+            Rules(
+                max_pixels=serving.max_pixels,
+                decode_s=serving.decode_ms / 1000,
+                watched=serving.record,
+                abstain_below=serving.abstain_below,
+            ),
+            show=lambda seen: self._shadow.offer(seen),
+            clock=self.clock,
         )
 
     @property
@@ -108,6 +141,7 @@ class Worker:
         forget_dead_workers()
         self._inference.warm_up()
         self._recorder.start()
+        self._shadow.start()
         self.watcher.start()
         gc.collect()
         gc.freeze()  # what is loaded now stays: later collections need not walk it
@@ -116,6 +150,7 @@ class Worker:
         """End all threads; every event is in the spool afterwards."""
         self.watcher.stop()
         self.batcher.close()
+        self._shadow.stop()
         self._recorder.stop()
 
     def snapshot(self) -> Snapshot:
@@ -129,34 +164,47 @@ class Worker:
             raise Refusal("not_ready", hint=self.watcher.problem, retry_after_s=1)
         return snapshot
 
-    async def predict(self, data: bytes, sender: Sender) -> bytes:
-        """The JSON answer to one image.
+    def predict(
+        self, data: bytes | ImageArray, sender: Sender, deadline_s: float | None = None
+    ) -> asyncio.Future[Answer]:
+        """The answer to one image, to be awaited; it raises Refusal for a bad image or 504.
+
+        Args:
+            data: a file, or pixels of the live bundle's size.
+            sender: what the headers said.
+            deadline_s: how long the sender waits; never longer than the settings say.
 
         Raises:
-            Refusal: empty or bad image, full queue, deadline.
+            Refusal: no bytes, no model, full queue.
         """
-        if not data:
+        if not len(data):
             raise Refusal("bad_request", "the body is empty", hint="Send the bytes of an image.")
-        return await self.batcher.submit(
+        longest_s, snapshot = self.limits.deadline_s, self.snapshot()
+        return self.batcher.submit(
             Job(
                 data=data,
                 request_id=sender.request_id,
                 domain=sender.domain,
                 sequence_id=sender.sequence_id,
-                client=client_hash(self._salt, sender.client),
-                snapshot=self.snapshot(),
+                client=self._hash(sender.client),
+                snapshot=snapshot,
                 received_at=sender.received_at,
                 started=sender.started,
                 capture=sender.domain in self._capture_domains,
+                deadline_s=longest_s if deadline_s is None else min(deadline_s, longest_s),
+                quick=snapshot.is_small and isinstance(data, bytes) and is_quick(data),
             )
         )
 
-    def _record(self, event: Event, image: bytes | None) -> None:
-        domain = self._labels.label(event.domain)
-        self.metrics.predictions.labels(
-            event.model, event.version, domain, event.role, event.outcome
-        ).inc()
-        self._recorder.record(event, image)
+    def _record(self, events: list[Recorded]) -> None:
+        labels = self._labels.label
+        counts = Counter(
+            (e.model, e.version, labels(e.domain), e.role, e.outcome) for e, _ in events
+        )
+        for key, images in counts.items():
+            self.metrics.predicted(key, images)
+        if self._watched:
+            self._recorder.record(events)
 
     def _tick(self) -> None:
         """Delete spool files and field images whose time has ended, once an hour."""
@@ -175,7 +223,14 @@ class Worker:
             self._field_folder,
             per_domain=settings.serving.capture_per_domain,
             max_bytes=settings.serving.capture_max_bytes,
+            scenes=SceneRule(
+                gap_s=settings.monitoring.scene_gap_s, distance=settings.monitoring.scene_distance
+            ),
         )
+
+
+def _encode(event: Event) -> str:
+    return orjson.dumps(event).decode()
 
 
 class Slot:

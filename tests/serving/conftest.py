@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ def home(tmp_path: Path) -> FieldHome:
     write_bundle_of(tmp_path / "bundles" / two, GERMAN)
     settings = Settings(
         home=Home(root=str(tmp_path)),
-        serving=ServingSettings(poll_s=0.02, flush_s=0.02, drain_s=0.3),
+        serving=ServingSettings(poll_s=0.02, flush_s=0.02, drain_s=0.3, shadow_share=1.0),
     )
     made = FieldHome(settings, registry, one, two)
     made.publish(one)
@@ -114,6 +115,24 @@ def start(home: FieldHome) -> Iterator[StartClient]:
     for client, worker in running:
         worker.stop()
         client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def hold(monkeypatch: pytest.MonkeyPatch) -> Callable[[Worker], threading.Event]:
+    """Holds a worker's batches, all of them in its thread, until the event that it gives is set."""
+    monkeypatch.setattr("serving.worker.is_quick", lambda _: False)
+
+    def held(worker: Worker) -> threading.Event:
+        go, work = threading.Event(), worker.batcher._work
+
+        def later(jobs: Any) -> Any:
+            go.wait(60)
+            return work(jobs)
+
+        worker.batcher._work = later
+        return go
+
+    return held
 
 
 @pytest.fixture

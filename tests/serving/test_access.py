@@ -49,7 +49,7 @@ def test_tokens_decide_roles_and_domains(
 def test_an_open_server_is_for_the_loopback_only() -> None:
     with pytest.raises(ConfigError, match="anybody could ask"):
         load_access("", "0.0.0.0")
-    assert load_access("", "127.0.0.1").grant("", "admin").roles == ("predict", "admin")
+    assert "admin" in load_access("", "127.0.0.1").grant("", "admin").roles
     assert [is_loopback(h) for h in ("::1", "127.8.8.8", "localhost", "10.0.0.1", "host")] == [
         True, True, True, False, False,
     ]  # fmt: skip

@@ -1,18 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 
-from serving.engine import Batcher, Job, Worked
+from serving.engine import Batcher, Job
 from serving.refusal import Refusal
 from serving.swap import Snapshot
 
 
-def job(data: bytes) -> Job:
+def job(data: bytes, deadline_s: float = 5.0) -> Job[bytes]:
     return Job(
         data=data,
         request_id="r",
@@ -23,6 +24,7 @@ def job(data: bytes) -> Job:
         received_at=0.0,
         started=0.0,
         capture=False,
+        deadline_s=deadline_s,
     )
 
 
@@ -34,23 +36,25 @@ class Model:
         self.go = threading.Event()
         self.go.set()
         self.dropped: list[tuple[bytes, str]] = []
+        self.here = 0
+        """Thread that is never held."""
 
-    def work(self, jobs: list[Job]) -> Worked:
-        self.go.wait()
-        self.batches.append([j.data for j in jobs])
+    def work(self, jobs: list[Job[bytes]]) -> list[bytes | Refusal]:
+        if threading.get_ident() != self.here:
+            self.go.wait()
+        self.batches.append([bytes(j.data) for j in jobs])
         if any(j.data == b"crash" for j in jobs):
             raise RuntimeError("the model fell over")
         refusal = Refusal("invalid_image")
-        return Worked([refusal if j.data == b"bad" else j.data.upper() for j in jobs])
+        return [refusal if j.data == b"bad" else bytes(j.data).upper() for j in jobs]
 
-    def drop(self, one: Job, code: str) -> None:
-        self.dropped.append((one.data, code))
+    def drop(self, one: Job[bytes], code: str) -> None:
+        self.dropped.append((bytes(one.data), code))
 
 
-def run(scenario: Callable[[Batcher, Model], Any], **changes: Any) -> Model:
+def run(scenario: Callable[[Batcher[bytes], Model], Any], *, max_queue: int = 100) -> Model:
     model = Model()
-    options = {"max_batch": 4, "max_queue": 100, "deadline_s": 5.0, **changes}
-    batcher = Batcher(model.work, model.drop, **options)
+    batcher = Batcher(model.work, model.drop, limit=lambda _: 4, max_queue=max_queue)
 
     async def main() -> None:
         await scenario(batcher, model)
@@ -60,15 +64,15 @@ def run(scenario: Callable[[Batcher, Model], Any], **changes: Any) -> Model:
     return model
 
 
-async def outcome(batcher: Batcher, data: bytes) -> bytes | str:
+async def outcome(batcher: Batcher[bytes], data: bytes, deadline_s: float = 5.0) -> bytes | str:
     try:
-        return await batcher.submit(job(data))
+        return await batcher.submit(job(data, deadline_s))
     except Refusal as error:
         return error.code
 
 
 def test_what_queued_meanwhile_is_the_next_batch_and_a_bad_one_fails_alone() -> None:
-    async def scenario(batcher: Batcher, model: Model) -> None:
+    async def scenario(batcher: Batcher[bytes], model: Model) -> None:
         model.go.clear()
         first = asyncio.create_task(outcome(batcher, b"a"))
         await asyncio.sleep(0.01)
@@ -83,7 +87,7 @@ def test_what_queued_meanwhile_is_the_next_batch_and_a_bad_one_fails_alone() -> 
 
 
 def test_a_full_queue_is_refused_with_a_time_to_wait() -> None:
-    async def scenario(batcher: Batcher, model: Model) -> None:
+    async def scenario(batcher: Batcher[bytes], model: Model) -> None:
         model.go.clear()
         running = asyncio.create_task(outcome(batcher, b"a"))
         await asyncio.sleep(0.01)
@@ -101,48 +105,72 @@ def test_a_full_queue_is_refused_with_a_time_to_wait() -> None:
 
 
 def test_a_late_job_is_answered_504_and_costs_no_work() -> None:
-    async def scenario(batcher: Batcher, model: Model) -> None:
+    async def scenario(batcher: Batcher[bytes], model: Model) -> None:
         model.go.clear()
-        running = asyncio.create_task(outcome(batcher, b"a"))
+        running = asyncio.create_task(outcome(batcher, b"a", 0.1))
         await asyncio.sleep(0.01)
-        late = asyncio.create_task(outcome(batcher, b"late"))
+        late = asyncio.create_task(outcome(batcher, b"late", 0.05))
         assert await late == "deadline_exceeded"
         assert await running == "deadline_exceeded"
         model.go.set()
         assert await outcome(batcher, b"next") == b"NEXT"
 
-    model = run(scenario, deadline_s=0.05)
+    model = run(scenario)
     assert model.batches == [[b"a"], [b"next"]]
     assert model.dropped == [(b"late", "deadline_exceeded")]
 
 
 def test_a_crash_is_internal_for_its_batch_only() -> None:
-    async def scenario(batcher: Batcher, _model: Model) -> None:
+    async def scenario(batcher: Batcher[bytes], _model: Model) -> None:
         assert await outcome(batcher, b"crash") == "internal"
         assert await outcome(batcher, b"a") == b"A"
 
     assert run(scenario).dropped == [(b"crash", "internal")]
 
 
-def test_later_work_that_fails_strands_nobody_who_queued_meanwhile() -> None:
-    began, fail = threading.Event(), threading.Event()
-
-    def later() -> None:
-        began.set()
-        assert fail.wait(10)
-        raise RuntimeError("the shadow fell over")
-
-    def work(jobs: list[Job]) -> Worked:
-        return Worked([j.data.upper() for j in jobs], later if not began.is_set() else None)
-
-    async def scenario() -> None:
-        batcher = Batcher(work, lambda *_: None, max_batch=4, max_queue=9, deadline_s=5.0)
-        assert await outcome(batcher, b"a") == b"A"
-        await asyncio.to_thread(began.wait)
-        waiting = asyncio.create_task(outcome(batcher, b"b"))
+def test_who_would_wait_beyond_the_deadline_is_refused_at_once() -> None:
+    async def scenario(batcher: Batcher[bytes], model: Model) -> None:
+        batcher._in_thread.image_s = 0.5  # as if images had taken so long
+        model.go.clear()
+        waiting = [asyncio.create_task(outcome(batcher, b"a")) for _ in range(3)]
         await asyncio.sleep(0.01)
-        fail.set()
-        assert await waiting == b"B"
-        batcher.close()
+        waiting += [asyncio.create_task(outcome(batcher, b"b")) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        assert await outcome(batcher, b"hasty", 1.0) == "overloaded"
+        model.go.set()
+        assert await asyncio.gather(*waiting) == [b"A", b"A", b"A", b"B", b"B", b"B"]
 
-    asyncio.run(scenario())
+    assert run(scenario).dropped == [(b"hasty", "overloaded")]
+
+
+def test_answers_of_a_loop_that_ended_go_nowhere() -> None:
+    model = Model()
+    batcher = Batcher(model.work, model.drop, limit=lambda _: 4, max_queue=9)
+
+    async def main() -> None:
+        model.go.clear()
+        batcher.submit(job(b"a"))
+        await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    model.go.set()
+    batcher.close()
+    assert model.batches == [[b"a"]]
+
+
+def test_quick_jobs_run_on_the_loop_while_the_thread_is_busy() -> None:
+    async def scenario(batcher: Batcher[bytes], model: Model) -> None:
+        model.go.clear()
+        slow = asyncio.create_task(outcome(batcher, b"photo"))
+        await asyncio.sleep(0.01)
+        model.here = threading.get_ident()
+        quick = [dataclasses.replace(job(data), quick=True) for data in (b"a", b"bad", b"c")]
+        answers = [batcher.submit(one) for one in quick]
+        found = await asyncio.gather(*answers, return_exceptions=True)
+        assert [found[0], found[2]] == [b"A", b"C"]
+        assert isinstance(found[1], Refusal)
+        assert not slow.done()
+        model.go.set()
+        assert await slow == b"PHOTO"
+
+    assert run(scenario).batches == [[b"a", b"bad", b"c"], [b"photo"]]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from redshank.errors import IntegrityError
-from serving.identity import EventIds, client_hash, load_salt, unit_interval
-from serving.limits import DomainLabels, checked_domain, checked_label, request_id_of
+from serving.identity import EventIds, RequestIds, client_hash, load_salt, unit_interval
+from serving.limits import DomainLabels, checked_deadline_s, checked_domain, checked_label
 from serving.refusal import Refusal, refusal_for_status
 
 
@@ -23,8 +23,19 @@ def test_labels_and_request_ids() -> None:
     assert checked_label("X", "scene 7") == "scene 7"
     with pytest.raises(Refusal):
         checked_label("X", "x" * 129)
-    assert request_id_of("abc-1") == "abc-1"
-    assert len(request_id_of("a b")) == len(request_id_of("x" * 129)) == 24
+    ids = RequestIds()
+    assert ids.of("abc-1") == "abc-1"
+    made = [ids.of(text) for text in ("a b", "x" * 129, "", "")]
+    assert [len(text) for text in made] == [24] * 4
+    assert len({*made, RequestIds().of("")}) == 5
+
+
+def test_deadlines_are_whole_milliseconds() -> None:
+    assert checked_deadline_s(None) is None
+    assert checked_deadline_s("250") == 0.25
+    for bad in ("0", "-1", "1.5", "soon", "\u0663", "9" * 10):
+        with pytest.raises(Refusal, match="does not fit"):
+            checked_deadline_s(bad)
 
 
 def test_metric_domains_are_bounded() -> None:

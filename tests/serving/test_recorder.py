@@ -59,7 +59,7 @@ def test_everything_is_written_in_order_and_sealed(tmp_path: Path) -> None:
     metrics = Metrics()
     made = recorder(EventWriter(tmp_path, "w1"), metrics)
     for number in range(257):
-        made.record(event(number))
+        made.record([(event(number), None)])
     made.stop()
     assert [e.event_id for e in iter_spool(tmp_path)] == [f"{n:06d}" for n in range(257)]
     assert all(is_sealed(path) for path in spool_files(tmp_path))
@@ -71,7 +71,7 @@ def test_a_full_disk_delays_and_then_loses_nothing(tmp_path: Path) -> None:
     disk.full = True
     made = recorder(disk, metrics)
     for number in range(25):
-        made.record(event(number))
+        made.record([(event(number), None)])
     while disk.failures < 2:
         time.sleep(0.01)
     disk.full = False
@@ -84,11 +84,11 @@ def test_memory_is_bounded_while_the_disk_is_full(tmp_path: Path) -> None:
     metrics, disk = Metrics(), Disk(tmp_path)
     disk.full = True
     made = recorder(disk, metrics, most_events=30)
-    made.record(event(0))
+    made.record([(event(0), None)])
     while not disk.failures:
         time.sleep(0.01)
     for number in range(1, 100):
-        made.record(event(number))
+        made.record([(event(number), None)])
     made.stop()
     dropped = sum(
         value(metrics, "redshank_events_dropped_total", reason=reason)
@@ -104,7 +104,7 @@ def test_a_slow_disk_never_blocks_the_caller(tmp_path: Path) -> None:
     disk.blocked.clear()
     made = recorder(disk, metrics, most_events=50)
     for number in range(200):
-        made.record(event(number))  # returns although the writer hangs
+        made.record([(event(number), None)])  # returns although the writer hangs
     disk.blocked.set()
     made.stop()
     written = value(metrics, "redshank_events_written_total")
@@ -119,10 +119,11 @@ def test_captured_images_are_marked_in_their_events(tmp_path: Path, image: MakeI
     for number in (1, 2, 2):
         data = image(number)
         digest = hashlib.sha256(data).hexdigest()
-        made.record(dataclasses.replace(event(number), image_sha256=digest), data)
+        made.record([(dataclasses.replace(event(number), image_sha256=digest), data)])
     bad = b"no image"
-    made.record(dataclasses.replace(event(3), image_sha256=hashlib.sha256(bad).hexdigest()), bad)
-    made.record(event(4))
+    digest = hashlib.sha256(bad).hexdigest()
+    made.record([(dataclasses.replace(event(3), image_sha256=digest), bad)])
+    made.record([(event(4), None)])
     made.stop()
     assert [e.stored for e in iter_spool(tmp_path / "spool")] == [True, True, False, False, False]
     assert len(store.images("gate-1")) == 2
@@ -135,7 +136,7 @@ def test_images_in_memory_are_bounded_in_bytes(tmp_path: Path) -> None:
     disk.blocked.clear()
     made = recorder(disk, metrics, most_image_bytes=1000, flush_s=60.0, flush_events=1000)
     for number in range(5):
-        made.record(event(number), b"x" * 400)
+        made.record([(event(number), b"x" * 400)])
     disk.blocked.set()
     made.stop()
     assert value(metrics, "redshank_captures_total", outcome="behind") == 3
@@ -147,11 +148,11 @@ def test_a_failing_disk_is_not_asked_again_at_every_request(tmp_path: Path) -> N
     disk.full = True
     made = recorder(disk, metrics, flush_events=5)
     for number in range(5):
-        made.record(event(number))
+        made.record([(event(number), None)])
     while not disk.failures:
         time.sleep(0.01)
     for number in range(5, 200):
-        made.record(event(number))
+        made.record([(event(number), None)])
         time.sleep(0.001)  # time for the thread to try, if it were woken
     assert disk.failures <= 2  # RETRY_S is a second
     disk.full = False
@@ -166,8 +167,8 @@ def test_a_picture_that_breaks_the_field_store_costs_no_event(tmp_path: Path) ->
 
     metrics = Metrics()
     made = recorder(EventWriter(tmp_path, "w1"), metrics, field=Broken())
-    made.record(event(0), b"x")
-    made.record(event(1))
+    made.record([(event(0), b"x")])
+    made.record([(event(1), None)])
     made.stop()
     assert [e.event_id for e in iter_spool(tmp_path)] == ["000000", "000001"]
     assert value(metrics, "redshank_captures_total", outcome="failed") == 1

@@ -178,7 +178,11 @@ def test_the_share_is_a_share(start: StartClient, home: Any, share: float) -> No
 
 
 def test_a_canary_that_falls_over_takes_no_live_answer_with_it(
-    start: StartClient, home: Any, image: MakeImage, monkeypatch: pytest.MonkeyPatch
+    start: StartClient,
+    home: Any,
+    image: MakeImage,
+    monkeypatch: pytest.MonkeyPatch,
+    hold: Callable[[Any], threading.Event],
 ) -> None:
     canary = Canary(home.two, ("gate-1",), 1.0)
     home.registry.set_canary("default", canary, actor="test", reason="", at_s=2.0)
@@ -188,8 +192,7 @@ def test_a_canary_that_falls_over_takes_no_live_answer_with_it(
         raise RuntimeError("the canary fell over")
 
     monkeypatch.setattr(worker.watcher.snapshot.canary.model, "predict", fail)
-    held = threading.Event()
-    worker.batcher._pool.submit(held.wait)  # the two requests behind `first` are one batch
+    held = hold(worker)  # the two requests behind `first` are one batch
     statuses: dict[str, int] = {}
 
     def ask(domain: str) -> None:
@@ -199,7 +202,7 @@ def test_a_canary_that_falls_over_takes_no_live_answer_with_it(
 
     threads = [threading.Thread(target=ask, args=(d,)) for d in ("first", "gate-1", "gate-2")]
     threads[0].start()
-    until(lambda: worker.batcher._running is not None and worker.batcher.depth == 0)
+    until(lambda: worker.batcher.busy and worker.batcher.depth == 0)
     for thread in threads[1:]:
         thread.start()
     until(lambda: worker.batcher.depth == 2)
