@@ -6,9 +6,10 @@ references, write the manifest, load the result as a server would, and publish i
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from redshank.bundle import (
-    GOLDEN_FILE,
+    FP32,
     MODEL_FILE,
+    PRECISIONS,
     REFERENCE_FILE,
+    SCHEMA,
     Bundle,
     DomainReport,
     Golden,
@@ -35,14 +38,16 @@ from redshank.files import Clock, new_id, publish_folder, rfc3339, sha256_file, 
 from redshank.infer import load_model
 from redshank.nn.backbones import Backbone
 from redshank.nn.checkpoint import load_model as load_network
-from redshank.onnx_session import CPU, open_session, run_session
+from redshank.onnx_session import CPU, open_session
 from redshank.reference import MIN_IMAGES, Reference, write_reference
 from redshank.registry import checked_name
 from redshank.run import MANIFEST_FILE, WEIGHTS_FILE, Run, read_held_out, read_run
 
+from .answers import all_answers
 from .golden import synthetic_images
-from .images import Pixels, held_items, pixel_chunks, scene_name, scene_weights
+from .images import Pixels, held_items, pixel_chunks
 from .parity import checked_parity, format_table, network_answers, parity_table
+from .precisions import Fp32, PrecisionPlan, add_precisions
 from .references import DomainAnswers, build_reference
 from .to_onnx import OPSET, write_onnx
 
@@ -64,6 +69,8 @@ class ExportPlan:
     max_batch: int
     abstain_below: float
     parent_bundle: str | None = None
+    precision: PrecisionPlan = field(default_factory=PrecisionPlan)
+    """Further precisions beside fp32."""
 
 
 def export_run(
@@ -103,26 +110,52 @@ def export_run(
         parity = _check_parity(network, session, run, manifest, plan, say)
         _write_golden(folder, network, size)
         say(f"references from {len(run.source_domains)} source domains")
-        reference = _reference(session, run_dir, run, manifest, plan)
-        write_reference(folder / REFERENCE_FILE, reference)
-        write_bundle(folder, _manifest(folder, target.name, now_s, run, network, parity, plan))
-        worst = load_model(folder, providers=[CPU]).self_test()
-        say(f"golden answers differ by {worst:.1e} at most")
+        targets = run.target_domains if plan.precision.further else ()
+        items = {
+            domain: held_items(manifest, domain, limit=plan.reference_images)
+            for domain in (*run.source_domains, *targets)
+        }
+        answers = all_answers(session, run, manifest, items)
+        write_reference(folder / REFERENCE_FILE, _reference(run_dir, run, answers))
+        bundle = _manifest(target.name, now_s, run, network, parity, plan)
+        artefacts = add_precisions(
+            Fp32(folder, run, manifest, items, answers),
+            plan.precision,
+            lambda found: _reference(run_dir, run, found),
+            say=say,
+        )
+        bundle = dataclasses.replace(bundle, artefacts=artefacts)
+        write_bundle(folder, dataclasses.replace(bundle, files=_digests(folder)))
+        for precision in (FP32, *(a.precision for a in artefacts)):
+            worst = load_model(folder, precision=precision, providers=[CPU]).self_test()
+            say(f"golden answers of {precision} differ by {worst:.1e} at most")
     return target
 
 
 def check_plan(plan: ExportPlan) -> None:
     """Refuses numbers that cannot work, by the names they have in the settings."""
-    limits = {
+    precision, limits = plan.precision, plan.precision.limits
+    ranges = {
         "tolerance": (plan.tolerance, 0.0, 1.0),
         "parity_images": (plan.parity_images, 1, 10**6),
         "reference_images": (plan.reference_images, MIN_IMAGES, 10**6),
         "max_batch": (plan.max_batch, 2, 4096),
         "abstain_below": (plan.abstain_below, 0.0, 1.0),
+        "precision.calibration_images": (precision.calibration_images, 1, 10**5),
+        "precision.fp16_tolerance": (precision.fp16_tolerance, 0.0, 1.0),
+        "precision.accuracy_drop": (limits.accuracy_drop, 0.0, 1.0),
+        "precision.agreement": (limits.agreement, 0.0, 1.0),
+        "precision.confidence_shift": (limits.confidence_shift, 0.0, 1.0),
+        "precision.cells_moved": (limits.cells_moved, 0.0, 1.0),
     }
-    for name, (value, low, high) in limits.items():
+    for name, (value, low, high) in ranges.items():
         if not low <= value <= high:
             raise ConfigError(f"export.{name} is {value}, expected {low} to {high}")
+    for wanted in precision.further:
+        if wanted not in PRECISIONS:
+            raise ConfigError(
+                f"export.precision.further has {wanted!r}, expected {', '.join(PRECISIONS)}"
+            )
 
 
 def _read(run_dir: Path) -> tuple[Run, Backbone, Manifest]:
@@ -176,11 +209,12 @@ def _check_parity(
     plan: ExportPlan,
     say: Callable[[str], None],
 ) -> Parity:
-    """Real images of every source domain, synthetic ones, and batches of 1, 2, 3 and the most."""
+    """Real images of every domain, synthetic ones, and batches of 1, 2, 3 and the most."""
     size = run.backbone.image_size
     images: dict[str, Pixels] = {"synthetic": synthetic_images(GOLDEN_IMAGES, size, size)}
-    share = max(1, plan.parity_images // len(run.source_domains))
-    for domain in run.source_domains:
+    domains = (*run.source_domains, *run.target_domains)
+    share = max(1, plan.parity_images // len(domains))
+    for domain in domains:
         items = held_items(manifest, domain, limit=share)
         if items:
             chunks = pixel_chunks(manifest, items, height=size, width=size)
@@ -202,41 +236,17 @@ def _write_golden(folder: Path, network: Backbone, size: int) -> None:
     write_golden(folder, Golden(inputs_NHW3, *network_answers(network, inputs_NHW3)))
 
 
-def _reference(
-    session: Any, run_dir: Path, run: Run, manifest: Manifest, plan: ExportPlan
-) -> Reference:
-    answers = {
-        domain: _domain_answers(session, run, manifest, domain, limit=plan.reference_images)
-        for domain in run.source_domains
-    }
-    return build_reference(answers, read_held_out(run_dir), temperature=run.temperature.value)
+def _reference(run_dir: Path, run: Run, answers: Mapping[str, DomainAnswers]) -> Reference:
+    sources = {domain: answers[domain] for domain in run.source_domains}
+    return build_reference(sources, read_held_out(run_dir), temperature=run.temperature.value)
 
 
-def _domain_answers(
-    session: Any, run: Run, manifest: Manifest, domain: str, *, limit: int
-) -> DomainAnswers:
-    items = held_items(manifest, domain, limit=limit)
-    size = run.backbone.image_size
-    parts = [
-        run_session(session, pixels)
-        for pixels in pixel_chunks(manifest, items, height=size, width=size)
-    ]
-    shapes = ((0, len(run.classes)), (0, run.backbone.embedding_dim))
-    logits, embedding = (
-        np.concatenate([np.zeros(shape, np.float32), *(part[i] for part in parts)])
-        for i, shape in enumerate(shapes)
-    )
-    return DomainAnswers(
-        logits_NC=logits,
-        embedding_NE=embedding,
-        label_N=np.array([manifest.class_index(item.label) for item in items], dtype=np.int64),
-        scene_N=np.array([f"{domain} {scene_name(item, n)}" for n, item in enumerate(items)]),
-        weight_N=scene_weights(items),
-    )
+def _digests(folder: Path) -> dict[str, str]:
+    """sha256 of every file that is there."""
+    return {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
 
 
 def _manifest(
-    folder: Path,
     bundle_id: str,
     now_s: float,
     run: Run,
@@ -246,7 +256,7 @@ def _manifest(
 ) -> Bundle:
     size = run.backbone.image_size
     return Bundle(
-        schema=1,
+        schema=SCHEMA,
         bundle_id=bundle_id,
         model=plan.model,
         created_at=rfc3339(now_s),
@@ -269,9 +279,7 @@ def _manifest(
             onnx_version=version("onnx"),
             opset=OPSET,
         ),
-        files={
-            name: sha256_file(folder / name) for name in (MODEL_FILE, GOLDEN_FILE, REFERENCE_FILE)
-        },
+        files={},
     )
 
 

@@ -8,14 +8,13 @@ above. Shapes: N images, C classes, E features.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from redshank.bundle import Parity
+from redshank.bundle import Parity, ParityRow
 from redshank.errors import IntegrityError
 from redshank.infer import calibrated
 from redshank.nn.backbones import Backbone
@@ -26,18 +25,6 @@ Array = npt.NDArray[Any]
 TORCH_CHUNK = 32
 MIN_AGREEMENT = 0.99
 """Least share of equal classes: within the tolerance only ties can differ."""
-
-
-@dataclass(frozen=True)
-class ParityRow:
-    """One line of the table: a domain, or a batch size."""
-
-    name: str
-    images: int
-    logits: float
-    embedding: float
-    confidence: float
-    argmax_agreement: float
 
 
 def network_answers(network: Backbone, images_NHW3: Pixels) -> tuple[Array, Array]:
@@ -99,6 +86,7 @@ def checked_parity(table: tuple[ParityRow, ...], *, tolerance: float) -> Parity:
         confidence=float(np.max([row.confidence for row in table])),
         argmax_agreement=min(row.argmax_agreement for row in table),
         tolerance=tolerance,
+        rows=table,
     )
     within = parity.logits <= tolerance and parity.embedding <= tolerance  # false for NaN
     if not within or parity.argmax_agreement < MIN_AGREEMENT:
@@ -133,14 +121,14 @@ def _row(
     return ParityRow(
         name=name,
         images=len(same),
-        logits=_difference(expected[0], found[0]),
-        embedding=_difference(expected[1], found[1]),
+        logits=difference(expected[0], found[0]),
+        embedding=difference(expected[1], found[1]),
         confidence=float(np.abs(confidence).max()),
         argmax_agreement=float(same.mean()),
     )
 
 
-def _difference(expected: Array, found: Array) -> float:
+def difference(expected: Array, found: Array) -> float:
     """Largest |found - expected|, divided by the largest |expected| where that is above 1."""
     scale = max(1.0, float(np.abs(expected).max()))
     return float(np.abs(found.astype(np.float64) - expected).max()) / scale

@@ -91,6 +91,16 @@ def write_onnx(
     check_graph(path)
 
 
+def write_metadata(path: Path, facts: Mapping[str, Any]) -> None:
+    """Add or replace texts in the metadata of an ONNX file."""
+    model = onnx.load(path)
+    for entry in [e for e in model.metadata_props if e.key in facts]:
+        model.metadata_props.remove(entry)
+    for key, value in facts.items():
+        model.metadata_props.add(key=key, value=str(value))
+    onnx.save(model, path)
+
+
 def check_graph(path: Path) -> None:
     """Full check of an exported file: validity, names, types, free batch axis, first operators.
 
@@ -111,7 +121,7 @@ def check_graph(path: Path) -> None:
     fixed = [end.name for end in (*graph.input, *graph.output) if not _free_batch(end)]
     if fixed:
         raise IntegrityError(f"{path}: the batch axis of {fixed[0]!r} is fixed")
-    operators = _first_operators(graph, len(PREFIX))
+    operators = tuple(node.op_type for node in first_nodes(graph))
     if operators != PREFIX:
         raise IntegrityError(f"{path}: the image goes through {operators}, expected {PREFIX}")
 
@@ -120,13 +130,13 @@ def _free_batch(end: Any) -> bool:
     return bool(end.type.tensor_type.shape.dim[0].dim_param)
 
 
-def _first_operators(graph: Any, count: int) -> tuple[str, ...]:
-    """The operators that the image goes through first, up to a fork; reading its shape is none."""
+def first_nodes(graph: Any, count: int = len(PREFIX)) -> tuple[Any, ...]:
+    """The nodes that the image goes through first, up to a fork; reading its shape is none."""
     name, found = graph.input[0].name, []
     for _ in range(count):
         users = [n for n in graph.node if name in n.input and n.op_type != "Shape"]
         if len(users) != 1:
             break
-        found.append(users[0].op_type)
+        found.append(users[0])
         name = users[0].output[0]
     return tuple(found)

@@ -41,8 +41,10 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     if options.library:
         raise UsageError("--library goes with --plan", hint="redshank export BUNDLE --plan")
     from export.assemble import ExportPlan, export_run
+    from export.precision_gate import Limits
+    from export.precisions import PrecisionPlan
 
-    values = settings.export
+    values, precision = settings.export, settings.export.precision
     bundle = export_run(
         _folder(options.folder, settings.home.path("runs")),
         settings.home.path("bundles"),
@@ -54,6 +56,19 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
             max_batch=values.max_batch,
             abstain_below=values.abstain_below,
             parent_bundle=options.parent_bundle,
+            precision=PrecisionPlan(
+                further=precision.further,
+                require=precision.require,
+                calibration_images=precision.calibration_images,
+                reduce_range=precision.reduce_range,
+                fp16_tolerance=precision.fp16_tolerance,
+                limits=Limits(
+                    accuracy_drop=precision.accuracy_drop,
+                    agreement=precision.agreement,
+                    confidence_shift=precision.confidence_shift,
+                    cells_moved=precision.cells_moved,
+                ),
+            ),
         ),
         say=_say,
     )

@@ -69,6 +69,7 @@ def random_network(name: str = "small_cnn", *, width: int = 8, seed: int = 0) ->
     with torch.no_grad():
         for _ in range(10):
             network(torch.rand(16, 3, SIZE, SIZE))
+        assert isinstance(network.head, torch.nn.Linear)
         network.head.weight *= 4
     return network.eval()
 

@@ -7,12 +7,12 @@ import torch
 from export.golden import synthetic_images
 from export.parity import (
     Array,
-    ParityRow,
     checked_parity,
     format_table,
     network_answers,
     parity_table,
 )
+from redshank.bundle import ParityRow
 from redshank.errors import IntegrityError
 from redshank.infer import calibrated
 from redshank.nn.backbones import Backbone, build_backbone
@@ -83,6 +83,7 @@ def test_another_class_is_refused_whatever_the_tolerance(network: Backbone) -> N
 def test_large_values_are_compared_relatively(network: Backbone) -> None:
     large = build_backbone("small_cnn", 4, width=4).eval()
     large.load_state_dict(network.state_dict())
+    assert isinstance(large.head, torch.nn.Linear)
     with torch.no_grad():
         large.head.weight.mul_(1e4)
         large.head.bias.mul_(1e4)

@@ -10,8 +10,8 @@ from onnx import TensorProto, helper
 from export.parity import network_answers, parity_table
 from export.to_onnx import ServedNetwork, check_graph, write_onnx
 from redshank.errors import IntegrityError
-from redshank.onnx_session import open_session
 from redshank.nn.backbones import Backbone, build_backbone
+from redshank.onnx_session import open_session
 
 
 def warmed(name: str, side: int) -> Backbone:
