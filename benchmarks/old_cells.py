@@ -44,7 +44,7 @@ LABELS_PER_CLASS = 10
 
 def import_cells(folder: Path, out: Path, digits: Path) -> int:
     """Writes the cells that fit into the bench `out`; counts those that were not there yet."""
-    images = read_images(digits)
+    images = read_images(str(digits))
     data = data_digest(images)
     base = dataclasses.replace(TrainingSettings(), held_out="off")
     variants = choose_variants(list(NAMES.values()), read_variants(VARIANTS), base)

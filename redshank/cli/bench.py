@@ -22,7 +22,8 @@ METHODS = "supervised,fixmatch,fixmatch+fixclr"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what to compare, and where it goes."""
-    parser.add_argument("source", type=Path, help="manifest, folder or table of images")
+    parser.add_argument("source", help="manifest, or anything that `redshank data scan` reads")
+    parser.add_argument("--layout", metavar="NAME", help="of a folder, as for `redshank data scan`")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument(
         "--methods",
@@ -71,6 +72,7 @@ def run(options: Options, settings: Settings) -> int:
     from redshank.records import as_dict
 
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see redshank/cli/train.py
+    from training.bench.protocol import read_images
     from training.bench.run import Question, run_bench
     from training.bench.table_text import as_markdown, as_text
     from training.bench.variants import choose_variants, read_variants
@@ -87,7 +89,7 @@ def run(options: Options, settings: Settings) -> int:
         against=options.against,
     )
     table, failures = run_bench(
-        options.source,
+        read_images(options.source, options.layout),
         options.out,
         question,
         jobs=options.jobs,

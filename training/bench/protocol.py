@@ -12,21 +12,23 @@ from pathlib import Path
 
 from redshank.dataset import Item, Manifest, read_manifest, write_manifest
 from redshank.errors import InputError
-from redshank.layouts import read_layout
+from redshank.image_bytes import as_location
+from redshank.layouts import AUTO, read_layout
 from redshank.layouts.splits import keep_labels, make_unseen
 
 from .cells import CellPlan
 
 
-def read_images(source: Path) -> Manifest:
-    """A manifest, or any folder or table that `redshank data scan` reads.
+def read_images(source: str, layout: str | None = None) -> Manifest:
+    """A manifest, or any folder, bucket or table that `redshank data scan` reads.
 
     Raises:
         InputError: it is none of them.
     """
-    if source.is_file() and _is_manifest(source):
-        return read_manifest(source)
-    listing = read_layout(source)
+    place = as_location(source)
+    if isinstance(place, Path) and place.is_file() and _is_manifest(place):
+        return read_manifest(place)
+    listing = read_layout(place, layout or AUTO)
     return Manifest(listing.classes, listing.root, listing.items)
 
 

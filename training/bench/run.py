@@ -14,7 +14,7 @@ from redshank.files import to_json, write_atomic
 from redshank.records import as_dict
 
 from .cells import Cell, CellPlan, data_digest, find_cell
-from .protocol import choose_targets, read_images
+from .protocol import choose_targets
 from .schedule import choose_slots, cuda_devices, train_cells
 from .table import Table, build_table
 from .table_text import as_markdown, as_text
@@ -62,7 +62,7 @@ def plan_cells(question: Question, images: Manifest, targets: Sequence[str]) -> 
 
 
 def run_bench(
-    source: Path,
+    images: Manifest,
     out: Path,
     question: Question,
     *,
@@ -74,7 +74,7 @@ def run_bench(
     """Trains what is missing in `out`, writes the table there and returns it.
 
     Args:
-        source: manifest, folder or table of images.
+        images: everything that is known, with all labels.
         out: folder of cells and tables; a bench that was killed goes on in it.
         question: methods, targets, labels and seeds.
         jobs: worker processes; None: one a CUDA device, else one a core.
@@ -85,7 +85,6 @@ def run_bench(
     Returns:
         The table, and the number of cells that failed.
     """
-    images = read_images(source)
     targets = choose_targets(images, question.targets)
     plans = plan_cells(question, images, targets)
     failures = 0
