@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,8 +196,11 @@ def _values(choice: Choice) -> dict[str, Any]:
     }
 
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def _line(values: dict[str, Any]) -> bytes:
-    return (json.dumps(values, ensure_ascii=False) + "\n").encode()
+    return (_encode(values) + "\n").encode()
 
 
 def _digest(choices: dict[str, Choice]) -> str:
@@ -222,10 +226,19 @@ def _choice(path: Path, number: int, line: str) -> Choice:
     values = _parse(path, number, line)
     if isinstance(values, dict) and "class" in values:
         values["label"] = values.pop("class")
+    if isinstance(values, dict) and all(type(values.get(name)) is str for name in _TEXTS):
+        for name in _SHARED:
+            values[name] = sys.intern(values[name])
+        values["path"] = _key(values["path"])
     choice = from_dict(Choice, values, source=source)
     if choice.labelled and not choice.label:
         raise SchemaError(f"{source}: {choice.path} is labelled, but has no class")
-    return dataclasses.replace(choice, path=_key(choice.path))
+    return choice
+
+
+_SHARED = ("domain", "split", "label")
+"""Few different names: a million choices share them."""
+_TEXTS = ("path", *_SHARED)
 
 
 def _parse(path: Path, number: int, line: str) -> Any:
