@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from redshank.bundle import REFERENCE_FILE, read_bundle
+from redshank.bundle import read_bundle
 from redshank.cells import NUM_CONFIDENCE_BINS, NUM_NOVELTY_BINS, FloatArray
 from redshank.errors import InputError
 from redshank.reference import Reference, read_reference
@@ -66,13 +66,18 @@ NO_BASELINE = Baseline(
 """Of a bundle that is not on this machine: only the burn-in is left to compare with."""
 
 
-def read_baseline(folder: Path) -> Baseline:
-    """Baseline of a bundle folder; `NO_BASELINE` when the folder is not here."""
+def read_baseline(folder: Path, precision: str) -> Baseline:
+    """Baseline of a bundle folder; `NO_BASELINE` when the folder is not here.
+
+    Args:
+        folder: of the bundle.
+        precision: which artefact answers (`serving.precision`), fp32 where the bundle lacks it.
+    """
     try:
         bundle = read_bundle(folder, verify=False)
     except InputError:
         return NO_BASELINE
-    reference = read_reference(folder / REFERENCE_FILE)
+    reference = read_reference(folder / bundle.served(precision).reference)
     return baseline_of(bundle.classes, bundle.source_domains, reference)
 
 

@@ -125,7 +125,7 @@ class Fleet:
 
     def _baseline(self, version: str) -> Baseline:
         if version not in self._baselines:
-            self._baselines[version] = read_baseline(self._bundles / version)
+            self._baselines[version] = read_baseline(self._bundles / version, self._plan.precision)
         return self._baselines[version]
 
 

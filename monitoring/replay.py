@@ -30,7 +30,7 @@ def rebuild(store: MonitorStore, bundles: Path, plan: Plan) -> dict[StreamKey, S
         accepted.setdefault(acceptance.key, deque()).append(acceptance.tick)
 
     def begin(key: StreamKey, first_tick: float) -> None:
-        streams[key] = Stream(key, read_baseline(bundles / key.version), plan)
+        streams[key] = Stream(key, read_baseline(bundles / key.version, plan.precision), plan)
         base = bases.get(key)
         if base is not None and base.tick < first_tick:  # else no window was deleted
             streams[key].remember(base.memory)

@@ -48,6 +48,8 @@ class Plan:
     max_domains: int = 1000
     keep_ticks: int = 0
     """How long windows are kept, in ticks; 0: for ever."""
+    precision: str = "fp32"
+    """Which artefact of a bundle answers, as `serving.precision`: its references count."""
 
 
 @dataclass

@@ -93,6 +93,7 @@ def plan_of(settings: Settings) -> Plan:
         scene_distance=monitoring.scene_distance,
         max_domains=monitoring.max_domains,
         keep_ticks=math.ceil(monitoring.window_days * 86_400 / monitoring.tick_s),
+        precision=settings.serving.precision,
     )
 
 

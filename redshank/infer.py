@@ -176,6 +176,12 @@ def load_model(
     return Model(bundle_dir, bundle, reference, session, artefact=artefact)
 
 
+def load_served(bundle_dir: Path, wanted: str) -> Model:
+    """The model as a server with `serving.precision = wanted` answers, see `Bundle.served`."""
+    served = read_bundle(bundle_dir, verify=False).served(wanted)
+    return load_model(bundle_dir, precision=served.precision)
+
+
 def calibrated(logits_NC: Array, temperature: float) -> Array:
     """softmax(logits / temperature), float64 [N, C] (Guo et al. 2017, equation 9)."""
     scaled = np.asarray(logits_NC, dtype=np.float64) / temperature

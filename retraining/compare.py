@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from redshank.bundle import FP32
 from redshank.dataset import Item, Manifest
 from redshank.errors import ConflictError, InputError, IntegrityError
 from redshank.healing import Gate
 from redshank.image_bytes import Location, read_bytes
-from redshank.infer import Model, load_model
+from redshank.infer import Model, load_served
 from redshank.preprocess import decode_image
 
 from .gates import (
@@ -61,6 +62,7 @@ def compare_bundles(
     labels: Mapping[str, str],
     limits: Thresholds,
     stop: Callable[[], bool],
+    precision: str = FP32,
 ) -> tuple[Gate, ...]:
     """The whole gate table.
 
@@ -71,14 +73,15 @@ def compare_bundles(
         labels: later labels of field images, by image sha256.
         limits: thresholds.
         stop: asked between chunks of images; True gives up with ConflictError.
+        precision: in which both answer, fp32 where a bundle lacks it.
 
     Raises:
         InputError: the champion's bundle is missing, or the classes of the two differ.
         ConflictError: `stop` said so.
     """
-    champion = load_model(champion_folder)
+    champion = load_served(champion_folder, precision)
     try:
-        challenger = load_model(challenger_folder)
+        challenger = load_served(challenger_folder, precision)
         difference, why = challenger.self_test(), ""
     except IntegrityError as error:
         return (golden_gate(None, parity=0.0, why=error.message),)

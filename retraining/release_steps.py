@@ -33,6 +33,7 @@ def judge(place: Workplace, healing: Healing, hold: Hold) -> Healing:
             alpha=rules.alpha,
         ),
         stop=hold.stop,
+        precision=place.precision,
     )
     verdict = overall(gates)
     if verdict == "fail":

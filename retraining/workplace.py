@@ -42,6 +42,8 @@ class Workplace:
     clock: Clock
     say: Callable[[str], None]
     """Takes one line for people."""
+    precision: str = "fp32"
+    """In which bundles answer, as `serving.precision`."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Classify image files with a bundle, without a server: one line, or one JSON object, a file.
 
 BUNDLE is a folder, a bundle id, or the name of a released model (its live bundle). A file that is
-no image is reported on its line; then the exit status is 1.
+no image is reported on its line; then the exit status is 1. `serving.precision` decides which
+graph of the bundle answers.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Predict every file; 1 when one of them failed."""
-    from redshank.infer import load_model
+    from redshank.infer import load_served
 
     if options.top < 1:
         raise UsageError(f"--top is {options.top}, expected at least 1")
-    model = load_model(_bundle_folder(options.bundle, settings))
+    model = load_served(_bundle_folder(options.bundle, settings), settings.serving.precision)
     failed = False
     for path in options.files:
         answer = _answer(model, path, options.top, settings.serving.max_pixels)
@@ -67,6 +68,7 @@ def _answer(model: Any, path: Path, top: int, max_pixels: int) -> dict[str, Any]
     return {
         "file": str(path),
         "version": bundle.bundle_id,
+        "precision": model.precision,
         "class": bundle.classes[int(found.class_N[0])],
         "confidence": round(float(found.confidence_N[0]), 6),
         "abstain": bool(found.confidence_N[0] < bundle.abstain_below),

@@ -229,6 +229,7 @@ def _workplace(options: argparse.Namespace, settings: Settings, store: ControlSt
         options=tuple(handed_on),
         clock=time.time,
         say=_say,
+        precision=settings.serving.precision,
     )
 
 

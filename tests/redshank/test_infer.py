@@ -23,6 +23,7 @@ from redshank.infer import (
     Array,
     calibrated,
     load_model,
+    load_served,
     novelty_rank,
     top_classes,
 )
@@ -195,6 +196,11 @@ def test_golden_answers_of_a_precision_have_their_own_tolerance(copy: Path) -> N
     write_colour_graph(copy / "model.int8.onnx", weight_EC=WEIGHT_EC * np.float32(1.2))
     with pytest.raises(IntegrityError, match=r"allowed .* \(int8, CPU"):
         load_model(copy, precision="int8", verify=False).self_test()
+
+
+def test_what_is_wished_answers_where_it_is_there(copy: Path, folder: Path) -> None:
+    assert load_served(with_int8(copy), "int8").precision == "int8"
+    assert load_served(folder, "int8").precision == "fp32"
 
 
 def test_a_precision_that_is_not_there_is_refused(folder: Path) -> None:
