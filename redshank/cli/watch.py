@@ -2,7 +2,8 @@
 
 Without a word it runs until SIGTERM. `status` prints where every domain stands (exit status 3 when
 one is degraded), `history` the ticks of one domain, `accept` says that a change is the new normal,
-`replay` proves that the detectors' state follows from the stored counts.
+`replay` proves that the detectors' state follows from the stored counts, `export` writes raw events
+to a Parquet file.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import dataclasses
 import getpass
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from redshank.cli import Options, Settings, print_json
 from redshank.errors import UsageError
+from redshank.files import parse_rfc3339
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("run", "status", "history", "accept", "replay"),
+        choices=("run", "status", "history", "accept", "replay", "export"),
         default="run",
         help="default: run",
     )
@@ -33,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metrics-port", type=int, metavar="PORT", help="metrics and console; 0: any free"
     )
     parser.add_argument("--json", action="store_true", help="status or history as JSON on stdout")
-    parser.add_argument("--domain", metavar="D", help="of history and accept")
+    parser.add_argument("--domain", metavar="D", help="of history, accept and export")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="of export: the Parquet file")
+    parser.add_argument("--since", metavar="T", help="of export: UTC, 2026-11-22[T08:00:00Z]")
+    parser.add_argument("--until", metavar="T", help="likewise (default: all that is written)")
     parser.add_argument("--model", metavar="M", help="of the domain (default: serving.model)")
     parser.add_argument("--reason", default="", metavar="R", help="of accept, for the audit trail")
     parser.add_argument("--actor", metavar="A", help="who accepts (default: you)")
@@ -51,6 +57,8 @@ def run(options: Options, settings: Settings) -> int:
             return _accept(settings, _domain(options), options)
         case "replay":
             return _replay(settings)
+        case "export":
+            return _export(settings, options)
     return _watch(settings, once=options.once)
 
 
@@ -162,3 +170,30 @@ def _replay(settings: Settings) -> int:
         file=sys.stderr,
     )
     return 1 if different else 0
+
+
+def _export(settings: Settings, options: Options) -> int:
+    from monitoring.event_table import export_events
+
+    if options.out is None:
+        raise UsageError(
+            "`redshank watch export` needs a file to write", hint="Give --out EVENTS.parquet."
+        )
+    written = time.time() - 2 * settings.serving.flush_s  # later events may still be in memory
+    count = export_events(
+        settings.home.path("spool"),
+        options.out,
+        since_s=_moment(options.since, 0.0),
+        until_s=_moment(options.until, written),
+        domain=options.domain,
+    )
+    print(f"{count} events", file=sys.stderr)
+    print(options.out)
+    return 0
+
+
+def _moment(text: str | None, default: float) -> float:
+    """Seconds since the epoch of a day or an RFC 3339 time."""
+    if text is None:
+        return default
+    return parse_rfc3339(f"{text}T00:00:00Z" if len(text) == len("2026-11-22") else text)
