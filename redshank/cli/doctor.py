@@ -27,6 +27,8 @@ EXTRAS = {
     "serve": ("bentoml", "starlette", "uvloop", "httptools", "orjson", "python-multipart"),
     "watch": ("prometheus-client", "sqlalchemy", "cronsim", "jinja2"),
     "demo": ("mlxtend", "scikit-image", "scikit-learn", "matplotlib"),
+    "remote": ("fsspec", "aiohttp"),
+    "parquet": ("pyarrow",),
 }
 STAGES = ("training", "export", "serving", "monitoring", "retraining", "demo")
 PROGRAMS = ("prometheus", "promtool", "prometheus-alertmanager", "chromium", "initdb")
