@@ -1,13 +1,15 @@
 """Prometheus metrics of the evaluator, made from the board at every scrape.
 
 The evaluator decides, Prometheus shows and delivers: a window threshold in PromQL has no
-false-alarm promise. At most `max_domains` domains get series of their own: those with an alarm
-first, then those with the most images; the rest have none (the status page lists all).
+false-alarm promise. At most `metrics_domains` domains get series of their own (shown_domains.py);
+the images and errors of the rest are those of the domain `other`, and `redshank_domains` counts
+all of them by state. The console and its `/api/domains` list every one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client.core import (
@@ -23,6 +25,9 @@ from redshank.cells import CONFIDENCE_EDGES, CONFIDENCE_MIDPOINTS
 from redshank.store.monitor_rows import STATES, StreamRow
 
 from .board import Board, Picture
+from .names import OTHER
+from .retraining_series import RetrainingSeries
+from .shown_domains import Counts, OtherDomains, shown_rows
 
 LABELS = ["model", "version", "domain"]
 BUCKETS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
@@ -31,10 +36,11 @@ MOST_CLASSES = 20
 
 
 class BoardCollector(Collector):
-    """Series of the newest picture; O(domains) a scrape, nothing is kept between scrapes."""
+    """Series of the newest picture; O(domains) a scrape."""
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, board: Board, retraining: RetrainingSeries) -> None:
+        self._board, self._retraining = board, retraining
+        self._others = OtherDomains()
 
     def describe(self) -> Iterable[Metric]:
         """Nothing in advance: registering must not collect."""
@@ -43,20 +49,14 @@ class BoardCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """All series."""
         picture = self._board.picture
-        rows = shown_rows(picture, self._board.monitoring.max_domains)
+        rows = shown_rows(picture.rows, self._board.monitoring.metrics_domains)
         yield from _evaluator_series(picture)
-        yield from _traffic_series(rows)
+        yield _count_series(self._board)
+        yield from _traffic_series(rows, self._others.add(picture.rows, rows))
         yield from _gauge_series(rows)
+        yield from _accuracy_series(rows)
         yield from _state_series(rows, self._board)
-
-
-def shown_rows(picture: Picture, most: int) -> list[StreamRow]:
-    """The rows that get series: alarmed ones, then the busiest."""
-
-    def rank(row: StreamRow) -> tuple[bool, int]:
-        return ("alarm" not in row.detail, -int(row.detail["images"]))
-
-    return sorted(sorted(picture.rows, key=rank)[:most], key=lambda row: row.key)
+        yield from self._retraining.families()
 
 
 def _evaluator_series(picture: Picture) -> Iterator[Metric]:
@@ -78,13 +78,27 @@ def _evaluator_series(picture: Picture) -> Iterator[Metric]:
     )
 
 
-def _traffic_series(rows: list[StreamRow]) -> Iterator[Metric]:
+def _count_series(board: Board) -> Metric:
+    """How many domains are in each state, those without series of their own included."""
+    family = GaugeMetricFamily(
+        "redshank_domains", "Domains in each state.", labels=["model", "state"]
+    )
+    counts = Counter((row.key.model, board.state(row)[0]) for row in board.picture.rows)
+    for model in sorted({model for model, _ in counts}):
+        for state in STATES:
+            family.add_metric([model, state], counts[model, state])
+    return family
+
+
+def _traffic_series(
+    rows: list[StreamRow], others: Mapping[tuple[str, str], Counts]
+) -> Iterator[Metric]:
     images = CounterMetricFamily("redshank_domain_images", "Classified images.", labels=LABELS)
     errors = CounterMetricFamily(
         "redshank_domain_errors", "Requests that got no class.", labels=LABELS
     )
     predictions = CounterMetricFamily(
-        "redshank_predictions",
+        "redshank_domain_predictions",
         "Scene-weighted predictions of each class.",
         labels=[*LABELS, "predicted"],
     )
@@ -93,15 +107,22 @@ def _traffic_series(rows: list[StreamRow]) -> Iterator[Metric]:
         "Calibrated confidence, scene-weighted.",
         labels=LABELS,
     )
+    others = dict(others)
     for row in rows:
         totals = row.memory["totals"]
-        images.add_metric(row.key, totals["images"])
-        errors.add_metric(row.key, totals["errors"])
+        more = Counts()
+        if row.key.domain == OTHER:  # beyond `max_domains`: the same name for the same thing
+            more = others.pop((row.key.model, row.key.version), more)
+        images.add_metric(row.key, totals["images"] + more.images)
+        errors.add_metric(row.key, totals["errors"] + more.errors)
         if len(totals["by_class"]) <= MOST_CLASSES:
             for index, count in enumerate(totals["by_class"]):
                 predictions.add_metric([*row.key, str(index)], count)
         buckets, total = _buckets(totals["by_confidence"])
         confidence.add_metric(row.key, buckets, sum_value=total)
+    for group, counts in others.items():
+        images.add_metric([*group, OTHER], counts.images)
+        errors.add_metric([*group, OTHER], counts.errors)
     yield from (images, errors, predictions, confidence)
 
 
@@ -132,9 +153,21 @@ def _gauge_series(rows: list[StreamRow]) -> Iterator[Metric]:
     yield from (mean, reference, evidence, threshold, novelty, look, mix)
 
 
+def _accuracy_series(rows: list[StreamRow]) -> Iterator[Metric]:
+    """The interval of the accuracy estimate, of domains that have one."""
+    lower = _gauge("estimated_accuracy_lower_ratio", "Lower end of the estimated accuracy.")
+    upper = _gauge("estimated_accuracy_upper_ratio", "Upper end of the estimated accuracy.")
+    for row in rows:
+        estimate = row.detail.get("accuracy") or {}
+        _add(lower, row, estimate.get("lower"))
+        _add(upper, row, estimate.get("upper"))
+    yield from (lower, upper)
+
+
 def _state_series(rows: list[StreamRow], board: Board) -> Iterator[Metric]:
     states = _gauge("domain_state", "1 for the state a domain is in.", "state")
     alarms = _gauge("drift_alarm", "1 while an alarm is open.", "kind", "cause")
+    onset = _gauge("drift_onset_timestamp_seconds", "Estimated begin of an open alarm.", "kind")
     last = _gauge("domain_last_event_timestamp_seconds", "Time of the domain's last event.")
     for row in rows:
         state, _ = board.state(row)
@@ -145,7 +178,8 @@ def _state_series(rows: list[StreamRow], board: Board) -> Iterator[Metric]:
     for alarm in board.picture.alarms:
         if alarm.key in shown:
             alarms.add_metric([*alarm.key, alarm.kind, alarm.cause], 1.0)
-    yield from (states, alarms, last)
+            onset.add_metric([*alarm.key, alarm.kind], alarm.onset_s)
+    yield from (states, alarms, onset, last)
 
 
 def _buckets(by_bin: list[float]) -> tuple[list[tuple[str, float]], float]:

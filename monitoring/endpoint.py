@@ -19,6 +19,7 @@ from .console.messages import Answer, Request, text
 from .console.render import HEADERS
 from .console.site import Console
 from .console.sources import Sources
+from .retraining_series import RetrainingSeries
 
 MOST_BYTES = 1024 * 1024
 """Of a request's body: Alertmanager's groups are far smaller."""
@@ -56,7 +57,8 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], sources: Sources) -> None:
         self.console = Console(sources)
         self.registry = CollectorRegistry(auto_describe=False)
-        self.registry.register(BoardCollector(sources.board))
+        retraining = RetrainingSeries(sources.control, sources.registry)
+        self.registry.register(BoardCollector(sources.board, retraining))
         super().__init__(address, _Handler)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from monitoring.shown_domains import nearest_threshold
 from redshank.files import rfc3339
 from redshank.store.monitor_rows import STATES, State, StreamKey, StreamRow
 from redshank.store.monitor_series import Point, series
@@ -75,14 +76,8 @@ def fleet_values(sources: Sources, query: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def evidence_ratio(row: StreamRow) -> float:
-    """How near the nearest detector is to its threshold, in powers of ten: 0 is at it."""
-    gaps = [n["total_log10"] - n["threshold_log10"] for n in row.detail["evidence"].values()]
-    return max(gaps, default=-math.inf)
-
-
 def _badness(sources: Sources, row: StreamRow) -> tuple[int, float, StreamKey]:
-    return WORST_FIRST.index(sources.board.state(row)[0]), -evidence_ratio(row), row.key
+    return WORST_FIRST.index(sources.board.state(row)[0]), -nearest_threshold(row), row.key
 
 
 def _fits(sources: Sources, row: StreamRow, query: Mapping[str, str]) -> bool:
@@ -105,7 +100,7 @@ def _row(sources: Sources, row: StreamRow, points: list[Point]) -> FleetRow:
     state, sentence = sources.board.state(row)
     mean = row.detail["mean_confidence"]
     confidence = "" if mean is None else f"{mean:.1%}"
-    gap = evidence_ratio(row)
+    gap = nearest_threshold(row)
     name = row.key.domain
     return FleetRow(
         key=row.key,

@@ -1,1 +1,1 @@
-"""The Grafana dashboard as code: typed panels in, classic JSON (schema version 42) out."""
+"""The Grafana dashboards as code: typed panels in, classic JSON (schema version 42) out."""

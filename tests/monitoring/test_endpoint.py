@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.board import Board
-from monitoring.collector import BoardCollector, shown_rows
+from monitoring.collector import BoardCollector
 from monitoring.console.sources import Sources, sources_of
 from monitoring.endpoint import MOST_BYTES, serve_console
+from monitoring.retraining_series import RetrainingSeries
 from redshank.errors import ConflictError
 from redshank.settings import Home, MonitoringSettings, Settings
 from redshank.store.monitor import open_monitor
@@ -67,9 +68,10 @@ def get(url: str) -> tuple[int, str]:
     return ask(url)[:2]
 
 
-def samples(board: Board) -> dict[tuple[str, ...], float]:
+def samples(sources: Sources) -> dict[tuple[str, ...], float]:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(BoardCollector(board))
+    retraining = RetrainingSeries(sources.control, sources.registry)
+    registry.register(BoardCollector(sources.board, retraining))
     return {
         (s.name, *(f"{k}={v}" for k, v in sorted(s.labels.items()) if k != "model")): s.value
         for family in registry.collect()
@@ -77,12 +79,12 @@ def samples(board: Board) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_metrics_are_parsed_and_agree_with_the_events(address: str, board: Board) -> None:
+def test_metrics_are_parsed_and_agree_with_the_events(address: str, sources: Sources) -> None:
     status, text = get(f"{address}/metrics")
     assert status == 200
     names = {family.name for family in text_string_to_metric_families(text)}
     assert all(name.startswith("redshank_") for name in names)
-    found = samples(board)
+    found = samples(sources)
     home = ("domain=home", "version=b1")
     assert found["redshank_domain_images_total", *home] == 10 * TICKS
     assert found["redshank_domain_state", "domain=home", "state=healthy", "version=b1"] == 1
@@ -90,13 +92,15 @@ def test_metrics_are_parsed_and_agree_with_the_events(address: str, board: Board
     degraded = ("domain=fog<script>", "state=degraded", "version=b1")
     assert found["redshank_domain_state", *degraded] == 1
     by_class = [
-        v for k, v in found.items() if k[0] == "redshank_predictions_total" and home[0] in k
+        v for k, v in found.items() if k[0] == "redshank_domain_predictions_total" and home[0] in k
     ]
     assert sum(by_class) == pytest.approx(10 * TICKS)
 
 
-def test_the_histogram_is_cumulative_and_ends_with_everything(board: Board) -> None:
-    rows = {k: v for k, v in samples(board).items() if k[0].startswith("redshank_prediction_conf")}
+def test_the_histogram_is_cumulative_and_ends_with_everything(sources: Sources) -> None:
+    rows = {
+        k: v for k, v in samples(sources).items() if k[0].startswith("redshank_prediction_conf")
+    }
     home = {k: v for k, v in rows.items() if "domain=home" in k}
     buckets = [v for k, v in home.items() if k[0].endswith("_bucket")]
     assert buckets == sorted(buckets)
@@ -106,8 +110,8 @@ def test_the_histogram_is_cumulative_and_ends_with_everything(board: Board) -> N
     assert mean == pytest.approx(0.94, abs=0.02)
 
 
-def test_evidence_and_threshold_are_shown_for_both_references(board: Board) -> None:
-    found = samples(board)
+def test_evidence_and_threshold_are_shown_for_both_references(sources: Sources) -> None:
+    found = samples(sources)
     fog = ("domain=fog<script>",)
     evidence = found["redshank_drift_evidence_log10", *fog, "kind=degraded",
                      "reference=relative", "version=b1"]  # fmt: skip
@@ -117,12 +121,43 @@ def test_evidence_and_threshold_are_shown_for_both_references(board: Board) -> N
     assert any(k[0] == "redshank_drift_alarm" and "kind=degraded" in k for k in found)
 
 
-def test_cardinality_is_bounded_and_alarmed_domains_come_first(board: Board) -> None:
-    few = dataclasses.replace(SETTINGS, max_domains=1)
-    assert [r.key.domain for r in shown_rows(board.picture, 1)] == ["fog<script>"]
-    small = Board(few, board.clock)
-    small.picture = board.picture
-    assert not any("domain=home" in key for key in samples(small))
+def test_cardinality_is_bounded_and_alarmed_domains_come_first(sources: Sources) -> None:
+    few = dataclasses.replace(SETTINGS, metrics_domains=1)
+    small = Board(few, sources.clock)
+    small.picture = sources.board.picture
+    found = samples(dataclasses.replace(sources, board=small))
+    assert not any("domain=home" in key for key in found)
+    assert found["redshank_domain_images_total", "domain=other", "version=b1"] == 10 * TICKS
+    assert (
+        found["redshank_domains", "state=healthy"]
+        == found["redshank_domains", "state=degraded"]
+        == 1
+    )
+
+
+def test_a_domain_called_other_takes_the_sums_of_the_hidden_ones(sources: Sources) -> None:
+    rows = [
+        dataclasses.replace(row, key=row.key._replace(domain=name))
+        for row, name in zip(sources.board.picture.rows, ("other", "hidden"), strict=True)
+    ]
+    small = Board(dataclasses.replace(SETTINGS, metrics_domains=1), sources.clock)
+    small.picture = dataclasses.replace(sources.board.picture, rows=tuple(rows), alarms=())
+    found = samples(dataclasses.replace(sources, board=small))
+    assert found["redshank_domain_images_total", "domain=other", "version=b1"] == 20 * TICKS
+
+
+def test_an_accuracy_interval_is_shown_where_there_is_one(sources: Sources) -> None:
+    assert not any("accuracy" in key[0] for key in samples(sources))
+    row = sources.board.picture.rows[0]
+    row = dataclasses.replace(row, detail=row.detail | {"accuracy": {"lower": 0.7, "upper": 0.8}})
+    board = Board(SETTINGS, sources.clock)
+    board.picture = dataclasses.replace(sources.board.picture, rows=(row,))
+    found = samples(dataclasses.replace(sources, board=board))
+    values = {key[0]: value for key, value in found.items() if "accuracy" in key[0]}
+    assert values == {
+        "redshank_estimated_accuracy_lower_ratio": 0.7,
+        "redshank_estimated_accuracy_upper_ratio": 0.8,
+    }
 
 
 def test_the_console_is_served_with_headers_that_forbid_scripts(address: str) -> None:

@@ -1,170 +1,157 @@
-"""The real Prometheus scrapes the real endpoint; every query of the dashboard must find data."""
+"""The real Prometheus scrapes real endpoints: panels find data, an alarm reaches a webhook."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
+import re
 import shutil
-import socket
-import subprocess
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
+import threading
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import yaml
 
-from monitoring.board import Board
-from monitoring.console.sources import sources_of
+from monitoring.console.sources import Sources
 from monitoring.endpoint import serve_console
-from monitoring.grafana.dashboard import fleet_dashboard
-from redshank.settings import Home, MonitoringSettings, Settings
-from tests.monitoring.field import START, Site, Station, write_spool, write_test_bundle
+from monitoring.grafana.dashboard import all_dashboards
+from monitoring.triggers import trigger_of
+from redshank.trigger import make_trigger
+from tests.monitoring.console.scene import HOOK, make_sources, propose
+from tests.monitoring.live import alertmanager, ask, prometheus, served, until, worker_metrics
 
-DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "prometheus"
-needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)"
-)
-needs_prometheus = pytest.mark.skipif(
+FOG = "fog<script>"
+HAS_ALERTMANAGER = shutil.which("prometheus-alertmanager") is not None
+pytestmark = pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="prometheus is not installed (Debian: prometheus)"
 )
-needs_amtool = pytest.mark.skipif(
-    shutil.which("amtool") is None,
-    reason="amtool is not installed (Debian: prometheus-alertmanager)",
-)
 
 
-def run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@dataclass
+class Field:
+    """A console and a worker under the eyes of Prometheus and Alertmanager."""
 
+    sources: Sources
+    port: int = 0
+    delivered: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """Path and body of every webhook."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
-@needs_promtool
-def test_rules_and_configuration_are_valid() -> None:
-    assert "rules found" in run("promtool", "check", "rules", str(DEPLOY / "rules.yml"))
-    run("promtool", "check", "config", str(DEPLOY / "prometheus.yml"))
-
-
-@needs_promtool
-def test_rules_fire_when_they_should_and_only_then() -> None:
-    run("promtool", "test", "rules", str(DEPLOY / "rules_test.yml"))
-
-
-@needs_promtool
-def test_a_wrong_expectation_is_noticed(tmp_path: Path) -> None:
-    shutil.copy(DEPLOY / "rules.yml", tmp_path)
-    wrong = (DEPLOY / "rules_test.yml").read_text().replace("severity: page", "severity: none", 1)
-    (tmp_path / "wrong.yml").write_text(wrong)
-    done = subprocess.run(
-        ["promtool", "test", "rules", "wrong.yml"], cwd=tmp_path, capture_output=True, check=False
-    )
-    assert done.returncode == 1
-
-
-@needs_amtool
-def test_alertmanager_example_is_valid() -> None:
-    run("amtool", "check-config", str(DEPLOY / "alertmanager.example.yml"))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def ask(port: int, expr: str) -> list[Any]:
-    query = urllib.parse.urlencode({"query": expr})
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(f"http://127.0.0.1:{port}/api/v1/query?{query}", timeout=10) as answer:
-            return list(json.load(answer)["data"]["result"])
-    except urllib.error.HTTPError as error:
-        with error:
-            raise AssertionError(f"{expr}: {error.read().decode()}") from error
+    def deliver(self, path: str, body: bytes) -> bytes:
+        with self.lock:
+            self.delivered.append((path, json.loads(body)))
+        return b""
 
 
 @pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     root = tmp_path_factory.mktemp("prometheus")
-    write_test_bundle(root / "bundles")
-    write_spool(root / "spool", [Site("home"), Site("fog", 25, spread=0.3)], 50)
-    station = Station(root, now_s=START + 50)
-    evaluator = station.evaluator()
-    board = Board(MonitoringSettings(), lambda: station.now_s)
-    board.publish(evaluator, evaluator.pass_once())
-    settings = Settings(home=Home(root=str(root)))
-    sources = sources_of(settings, board, station.store)
-    with serve_console(sources, "127.0.0.1", 0) as address:
-        config = {
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": [str(DEPLOY / "rules.yml")],
-            "scrape_configs": [
-                {
-                    "job_name": "redshank-monitor",
-                    "static_configs": [{"targets": [address.removeprefix("http://")]}],
-                }
-            ],
-        }
-        (root / "prometheus.yml").write_text(yaml.safe_dump(config))
-        port = free_port()
-        command = [
-            "prometheus",
-            f"--config.file={root / 'prometheus.yml'}",
-            f"--storage.tsdb.path={root / 'data'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-            "--log.level=error",
-        ]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as own:
-            try:
-                wait_for_two_scrapes(port)
-                yield port
-            finally:
-                own.terminate()
+    sources = make_sources(root / "home", send=False)
+    _heal(sources)
+    _estimate_accuracy(sources)
+    own = Field(sources)
+    worker = worker_metrics()
+    with contextlib.ExitStack() as stack:
+        console = stack.enter_context(serve_console(sources, "127.0.0.1", 0))
+        metrics = stack.enter_context(served(lambda *_: worker.exposition()))
+        hook = stack.enter_context(served(own.deliver))
+        peer = None
+        if HAS_ALERTMANAGER:
+            peer = stack.enter_context(alertmanager(root / "alerts", console, hook, HOOK))
+        targets = [address.removeprefix("http://") for address in (console, metrics)]
+        own.port = stack.enter_context(prometheus(root / "prometheus", targets, peer))
+        until("the worker's scrape", lambda: ask(own.port, "rate(redshank_requests_total[30s])"))
+        yield own
 
 
-def wait_for_two_scrapes(port: int) -> None:
-    give_up = time.monotonic() + 60
-    while time.monotonic() < give_up:
-        try:
-            if ask(port, "rate(redshank_domain_images_total[30s])"):
-                return
-        except OSError:
-            pass  # not listening yet
-        time.sleep(0.3)
-    raise AssertionError("prometheus saw no two scrapes in a minute")
+def _heal(sources: Sources) -> None:
+    """One healing that went live, one that waits."""
+    for domain in ("home", "north gate"):
+        sources.control.add_trigger(
+            make_trigger(
+                kind="manual", model="default", domains=[domain], onset_at_s=None,
+                created_at_s=sources.clock(), actor="ann", evidence={},
+            )
+        )  # fmt: skip
+        healing = propose(sources.control)
+        if domain == "home":
+            sources.control.transition(healing, "live", reason="", actor="ann", lease=None)
+
+
+def _estimate_accuracy(sources: Sources) -> None:
+    board = sources.board
+    rows = [
+        dataclasses.replace(row, detail={"accuracy": {"lower": 0.6, "upper": 0.75}} | row.detail)
+        for row in board.picture.rows
+    ]
+    board.picture = dataclasses.replace(board.picture, rows=tuple(rows))
 
 
 def queries() -> list[tuple[str, str]]:
-    return [
-        (panel["title"], target["expr"])
-        for panel in fleet_dashboard()["panels"]
-        for target in panel["targets"]
-    ]
+    """Title and expression of every query of every dashboard, annotations included."""
+    found = []
+    for board in (dashboard.as_json() for dashboard in all_dashboards()):
+        found += [
+            (f"{board['uid']} {panel['title']}", target["expr"])
+            for panel in board["panels"]
+            for target in panel["targets"]
+        ]
+        found += [
+            (f"{board['uid']} {moment['name']}", moment["target"]["expr"])
+            for moment in board["annotations"]["list"]
+        ]
+    return found
 
 
-@needs_prometheus
-@pytest.mark.parametrize(("title", "expr"), queries(), ids=lambda value: str(value)[:40])
-def test_every_panel_has_data(prometheus: int, title: str, expr: str) -> None:
-    for name, value in {"$model": ".*", "$domain": ".*", "$__rate_interval": "30s"}.items():
-        expr = expr.replace(name, value)
-    assert ask(prometheus, expr), f"{title}: {expr} finds nothing"
+@pytest.mark.parametrize(("title", "expr"), queries(), ids=[title for title, _ in queries()])
+def test_every_panel_has_data(scraped: Field, title: str, expr: str) -> None:
+    expr = expr.replace("$__rate_interval", "30s").replace('="$model"', '="default"')
+    expr = re.sub(r'=~"\$\w+"', '=~".*"', expr.replace('="$domain"', f'="{FOG}"'))
+    assert "$" not in expr
+    assert ask(scraped.port, expr), f"{title}: {expr} finds nothing"
 
 
-@needs_prometheus
-def test_the_variables_of_the_dashboard_find_values(prometheus: int) -> None:
-    found = {row["metric"]["domain"] for row in ask(prometheus, "redshank_domain_state")}
-    assert found == {"home", "fog"}
+def test_the_variables_of_the_dashboards_find_values(scraped: Field) -> None:
+    for dashboard in all_dashboards():
+        for variable in dashboard.variables:
+            series = variable.series.replace('="$model"', '="default"').replace("$model", ".*")
+            rows = ask(scraped.port, series)
+            assert {row["metric"].get(variable.name) for row in rows} - {None}, variable
 
 
-@needs_prometheus
-def test_the_harmed_domain_alone_pages(prometheus: int) -> None:
-    give_up = time.monotonic() + 30
+def test_every_alert_and_record_is_evaluated_without_error(scraped: Field) -> None:
+    until("records", lambda: ask(scraped.port, "model_state:redshank_domains:sum"))
+    assert ask(scraped.port, "instance:redshank_request_errors:ratio_rate5m")
+    failures = ask(scraped.port, "prometheus_rule_evaluation_failures_total > 0")
+    assert failures == []
+
+
+def test_the_harmed_domain_alone_pages(scraped: Field) -> None:
     alerts = 'ALERTS{alertstate="firing", alertname="DomainDegraded"}'
-    while not (firing := ask(prometheus, alerts)):
-        assert time.monotonic() < give_up, "no alert within half a minute"
-        time.sleep(0.3)
-    assert [row["metric"]["domain"] for row in firing] == ["fog"]
+    firing = until("an alert", lambda: ask(scraped.port, alerts))
+    assert [row["metric"]["domain"] for row in firing] == [FOG]
+
+
+@pytest.mark.skipif(
+    not HAS_ALERTMANAGER, reason="alertmanager is not installed (Debian: prometheus-alertmanager)"
+)
+def test_an_alarm_travels_to_a_webhook_and_becomes_one_trigger(scraped: Field) -> None:
+    def pages() -> list[dict[str, Any]]:
+        with scraped.lock:
+            return [body for path, body in scraped.delivered if path == "/page"]
+
+    until("three deliveries", lambda: len(pages()) >= 3)  # repeats every second here
+    (alert,) = [a for a in pages()[0]["alerts"] if a["labels"]["alertname"] == "DomainDegraded"]
+    assert alert["labels"]["domain"] == FOG
+    assert alert["annotations"]["runbook_url"].endswith("#a-domain-is-degraded")
+
+    control = scraped.sources.control
+    until("the trigger", lambda: [t for t in control.triggers() if t.domains == (FOG,)])
+    (trigger,) = [t for t in control.triggers() if t.domains == (FOG,)]
+    alarm = next(a for a in scraped.sources.board.picture.alarms if a.kind == "degraded")
+    own = trigger_of(alarm)
+    assert own is not None
+    assert trigger.idempotency_key == own.idempotency_key
+    assert not control.add_trigger(own)  # the evaluator's own way makes no second one

@@ -32,7 +32,7 @@ WAY: tuple[State, ...] = ("snapshot", "training", "export", "gates", "proposed")
 
 
 def make_sources(
-    root: Path, *, with_tokens: bool = True, sites: tuple[Site, ...] = SITES
+    root: Path, *, with_tokens: bool = True, sites: tuple[Site, ...] = SITES, send: bool = True
 ) -> Sources:
     """Everything behind a console, after one pass of the evaluator."""
     settings = Settings(
@@ -51,7 +51,7 @@ def make_sources(
     board = Board(settings.monitoring, lambda: station.now_s)
     board.publish(evaluator, evaluator.pass_once())
     sources = sources_of(settings, board, station.store)
-    for trigger in station.triggers:
+    for trigger in station.triggers if send else ():
         sources.control.add_trigger(trigger)
     publish(sources.registry)
     return sources
@@ -77,8 +77,8 @@ def publish(registry: Registry) -> None:
 
 
 def propose(store: ControlStore) -> Healing:
-    """The newest healing, moved on until a person is asked."""
-    healing = store.healings()[-1]
+    """A pending healing, moved on until a person is asked."""
+    healing = store.healings("pending")[0]
     for state in WAY:
         changes = {"gates": gates(), "challenger": "b2", "champion": "b1"}
         healing = store.transition(

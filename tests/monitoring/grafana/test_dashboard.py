@@ -1,62 +1,45 @@
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 
 import pytest
 import yaml
 
 from monitoring.grafana import dashboard
-from monitoring.grafana.panels import COLUMNS
+from monitoring.grafana.panels import UID
+from monitoring.grafana.states import NUMBERS
+from redshank.store.monitor_rows import STATES
 
 PROVISIONING = Path(dashboard.__file__).parents[2] / "deploy" / "grafana" / "provisioning"
 
 
-def test_the_committed_file_is_the_generated_one() -> None:
+def test_the_committed_files_are_the_generated_ones() -> None:
     assert dashboard.main(["--check"]) == 0
+    committed = {path.stem for path in dashboard.FOLDER.glob("*.json")}
+    assert committed == {made.uid for made in dashboard.all_dashboards()}
 
 
 def test_a_stale_file_is_found_and_written_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(dashboard, "PATH", tmp_path / "made.json")
+    monkeypatch.setattr(dashboard, "FOLDER", tmp_path)
     assert dashboard.main(["--check"]) == 1
-    assert "is stale" in capsys.readouterr().err
+    assert "redshank-domain.json is stale" in capsys.readouterr().err
     assert dashboard.main([]) == 0
     assert dashboard.main(["--check"]) == 0
 
 
-def test_every_panel_says_what_it_shows_and_none_overlap() -> None:
-    made = dashboard.fleet_dashboard()
-    assert made["schemaVersion"] == 42
-    cells: set[tuple[int, int]] = set()
-    for panel in made["panels"]:
-        assert panel["title"]
-        assert panel["description"].endswith((".", "normal."))
-        assert panel["fieldConfig"]["defaults"]["unit"]
-        assert panel["datasource"]["uid"] == "${datasource}"
-        place = panel["gridPos"]
-        own = {
-            (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
-        }
-        assert place["x"] + place["w"] <= COLUMNS
-        assert not own & cells
-        cells |= own
-    assert len({panel["id"] for panel in made["panels"]}) == len(made["panels"])
-
-
-def test_counters_are_only_shown_as_rates() -> None:
-    text = json.dumps(dashboard.fleet_dashboard())
-    for match in re.finditer(r"redshank_\w+_(total|bucket)", text):
-        assert text[: match.start()].endswith("rate(")
+def test_every_state_has_a_number_of_its_own() -> None:
+    assert set(NUMBERS) == set(STATES)
+    assert len({number for number, _ in NUMBERS.values()}) == len(STATES)
 
 
 def test_provisioning_files_are_complete() -> None:
     sources = yaml.safe_load((PROVISIONING / "datasources" / "redshank.yaml").read_text())
     assert sources["apiVersion"] == 1
-    assert sources["datasources"][0]["uid"]
+    assert sources["datasources"][0]["uid"] == UID
+    assert sources["datasources"][0]["type"] == "prometheus"
     boards = yaml.safe_load((PROVISIONING / "dashboards" / "redshank.yaml").read_text())
+    assert boards["apiVersion"] == 1
     assert boards["providers"][0]["type"] == "file"
+    assert boards["providers"][0]["allowUiUpdates"] is False
