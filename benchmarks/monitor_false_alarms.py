@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -144,38 +144,50 @@ def _burst_counts(rng: np.random.Generator, pool: Pool, ticks: int) -> dict[bool
     return found
 
 
-def day_and_night(pools: Pools, *, streams: int = 200, ticks: int = 720) -> bool:
-    """A site that is dark for 12 of 24 ticks; references of whole days and of daylight only."""
-    print("\n| day and night, 30 days of hours | streams | alarmed |\n| --- | --- | --- |")
-    day, night = pools.site("mnist"), pools.site("mnist", "night", 3.0)
-    alarms = {}
-    for name, share in (("whole days", 0.5), ("daylight only", 0.0)):
-        rng = np.random.default_rng(15)
-        size = len(day.label_N)
-        dark = int(1000 * share)
-        nulls = [
-            reference_null(light + black, scenes=1000, alpha=0.05, margin=0.0)
-            for light, black in zip(
-                day.counts(rng.integers(0, size, (streams, 1000 - dark))),
-                night.counts(rng.integers(0, size, (streams, dark))) if dark else [0.0] * streams,
-                strict=True,
-            )
-        ]
-        shown = (
-            (night if tick % 24 >= 12 else day).counts(rng.integers(0, size, (streams, PER_TICK)))
-            for tick in range(ticks)
-        )
-        found = first_alarms(nulls, shown, alpha=0.05, period=ticks)
-        alarms[name] = int((found.drift >= 0).sum())
-        print(f"| reference of {name} | {streams} | {alarms[name]} |", flush=True)
-    return is_within(alarms["whole days"], streams, 0.05)
+def day_and_night(pools: Pools, *, streams: int = 200, ticks: int = 480) -> bool:
+    """A site that is darker for 12 of 24 ticks: each night is a change, and none is harm for good.
+
+    The promise asks that the mean does not fall below the reference's *given the past*; a night
+    does. What is judged is `degraded`, with a reference of whole days.
+    """
+    print("\n| day and night, 20 days of hours | margin | streams | drift | degraded |")
+    print("|" + " --- |" * 5)
+    day = pools.site("mnist")
+    kept = True
+    for severity in (2.0, 3.0):
+        night = pools.site("mnist", "night", severity)
+        for name, dark in (("whole days", 500), ("daylight only", 0)):
+            for margin in (0.0, 0.01):
+                found = _cycles(day, night, dark=dark, margin=margin, streams=streams, ticks=ticks)
+                drift, degraded = (int((a >= 0).sum()) for a in (found.drift, found.degraded))
+                words = f"night {severity:g}, reference of {name}"
+                print(f"| {words} | {margin:g} | {streams} | {drift} | {degraded} |", flush=True)
+                kept &= dark == 0 or is_within(degraded, streams, 0.05)
+    return kept
+
+
+def _cycles(
+    day: Pool, night: Pool, *, dark: int, margin: float, streams: int, ticks: int
+) -> FirstAlarms:
+    """Alarms of streams of 20 images an hour, against a reference with `dark` of 1,000 by night."""
+    rng = np.random.default_rng(15)
+    size = len(day.label_N)
+    reference_RB = day.counts(rng.integers(0, size, (streams, 1000 - dark)))
+    if dark:
+        reference_RB = reference_RB + night.counts(rng.integers(0, size, (streams, dark)))
+    nulls = [reference_null(c, scenes=1000, alpha=0.05, margin=margin) for c in reference_RB]
+    shown = (
+        (night if tick % 24 >= 12 else day).counts(rng.integers(0, size, (streams, 20)))
+        for tick in range(ticks)
+    )
+    return first_alarms(nulls, shown, alpha=0.05, period=ticks)
 
 
 def harmless(pools: Pools) -> bool:
     """Other classes and other lamps under the whole monitor: what may be news, and no harm."""
     print("\n| what changes | streams | degraded | of them by the look | drift, by cause |")
     print("|" + " --- |" * 5)
-    baseline = read_baseline(pools.bundle)
+    baseline = read_baseline(pools.bundle, "fp32")
     home = pools.site("mnist")
     means = [float(home.confidence_N[home.label_N == c].mean()) for c in range(NUM_CLASSES)]
     hard = np.argsort(means)[:3]
@@ -231,9 +243,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--root", type=Path, default=ROOT)
-    pools = prepare_pools(parser.parse_args(arguments).root)
+    parser.add_argument("--only", nargs="+", choices=("rates", "bursts", "days", "harmless"))
+    options = parser.parse_args(arguments)
+    pools = prepare_pools(options.root)
     home = pools.site("mnist")
-    held = [rates(home), bursts(home), day_and_night(pools), harmless(pools)]
+    parts: dict[str, Callable[[], bool]] = {
+        "rates": lambda: rates(home),
+        "bursts": lambda: bursts(home),
+        "days": lambda: day_and_night(pools),
+        "harmless": lambda: harmless(pools),
+    }
+    held = [part() for name, part in parts.items() if name in (options.only or parts)]
     print(f"\n{'All promises held.' if all(held) else 'A promise was broken.'}")
     return 0 if all(held) else 1
 

@@ -130,7 +130,7 @@ def share_found(pools: Pools, *, repeats: int = 3) -> float:
 
     A site is severe when its severity is at least 4 and it lost at least 10 points of accuracy.
     """
-    baseline = read_baseline(pools.bundle)
+    baseline = read_baseline(pools.bundle, "fp32")
     burn_in = PLAN.burn_in_scenes // PER_TICK + 10
     delays = []
     print("\n| site | accuracy | confidence | found in | median images |\n|" + " --- |" * 5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import comb
 
 import numpy as np
@@ -69,14 +68,3 @@ def first_alarms(null: Null, counts_TNB: FloatArray) -> list[int]:
         alarmed = (detector.evidence >= threshold(TICKS, ALPHA)) & (first < 0)
         first[alarmed] = tick
     return [int(tick) for tick in first]
-
-
-def stacked(nulls: Sequence[Null]) -> Null:
-    """One null a stream, for many streams at once; all must have kept the same scores."""
-    first = nulls[0]
-    assert all(null.groups == first.groups for null in nulls)
-    arrays = {
-        name: np.stack([getattr(null, name) for null in nulls])
-        for name in ("weights", "scores", "reference_means", "bounds", "log_bets")
-    }
-    return Null(names=first.names, groups=first.groups, **arrays)

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks.monitor_streams import stacked
 from monitoring.edetector import EDetector, threshold
 from monitoring.scores import GROUP_SHARES, NUM_BINS
 from redshank.cells import NUM_CONFIDENCE_BINS, FloatArray
@@ -22,7 +23,6 @@ from tests.monitoring.streams import (
     first_alarms,
     most_false_alarms,
     null_of,
-    stacked,
 )
 
 
@@ -38,18 +38,16 @@ def test_false_alarms_with_a_known_reference_keep_the_promise() -> None:
 
 def alarms_with_own_references(*, references: int, scenes: int, claimed: float) -> int:
     rng = np.random.default_rng(2)
-    alarms = 0
-    for stream in range(references):
-        null = null_of(draw(rng, HEALTHY, scenes, 1)[0], claimed)
-        alarms += first_alarms(null, still_streams(seed=1000 + stream, streams=1))[0] >= 0
-    return alarms
+    nulls = [null_of(counts, claimed) for counts in draw(rng, HEALTHY, scenes, references)]
+    alarms = first_alarms(stacked(nulls), still_streams(seed=1000, streams=references))
+    return sum(tick >= 0 for tick in alarms)
 
 
 def test_a_finite_reference_is_bounded_and_the_plug_in_mean_is_shown_to_fail() -> None:
-    bounded = alarms_with_own_references(references=150, scenes=300, claimed=300)
-    assert bounded <= most_false_alarms(150, ALPHA * 1.25)  # alpha + delta
-    plug_in = alarms_with_own_references(references=150, scenes=300, claimed=EXACT)
-    assert plug_in > most_false_alarms(150, ALPHA * 1.25)
+    bounded = alarms_with_own_references(references=300, scenes=300, claimed=300)
+    assert bounded <= most_false_alarms(300, ALPHA * 1.25)  # alpha + delta
+    plug_in = alarms_with_own_references(references=300, scenes=300, claimed=EXACT)
+    assert plug_in > most_false_alarms(300, ALPHA * 1.25)
 
 
 @pytest.mark.parametrize(("scenes", "margin"), [(EXACT, 0.0), (300, 0.01)])
