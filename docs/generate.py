@@ -64,7 +64,10 @@ def _section(kind: type[typing.Any], name: str, parts: list[str]) -> None:
         for field in plain:
             kind_name = _type_name(hints[field.name])
             meaning = documents.get(field.name, "")
-            parts.append(f"| `{field.name}` | {kind_name} | `{field.default!r}` | {meaning} |\n")
+            default = field.default
+            if field.default_factory is not dataclasses.MISSING:
+                default = field.default_factory()
+            parts.append(f"| `{field.name}` | {kind_name} | `{default!r}` | {meaning} |\n")
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(hints[field.name]):
             inner = f"{name}.{field.name}" if name else field.name
