@@ -14,7 +14,9 @@ import re
 import stat
 from pathlib import Path
 from typing import TypeAlias
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
+
+from redshank.errors import InputError
 
 Location: TypeAlias = Path | str
 """A local path, or a URI as text."""
@@ -22,6 +24,7 @@ Location: TypeAlias = Path | str
 MAX_FILE_BYTES = 512 * 2**20
 """Larger files are no pictures of a size that is read (see `redshank.preprocess.MAX_PIXELS`)."""
 
+_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+://)[^/@]*:[^/@]*@")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -31,11 +34,21 @@ def is_uri(text: str) -> bool:
 
 
 def as_location(text: str) -> Location:
-    """A path or URI that somebody wrote; `file://` becomes a path, percent escapes resolved."""
+    """A path or URI that somebody wrote; `file://` becomes a path, percent escapes resolved.
+
+    Raises:
+        InputError: the URI holds a password, which manifests and runs would carry on.
+    """
     if not is_uri(text):
         return Path(text)
+    if _PASSWORD.match(text):
+        shown = _PASSWORD.sub(r"\1...@", text)
+        raise InputError(
+            f"{shown}: a URI must not hold a password",
+            hint="Manifests and runs carry it on: give it where fsspec looks for credentials.",
+        )
     if text.lower().startswith("file://"):
-        return Path(unquote(urlsplit(text).path))
+        return Path("/" + unquote(text[len("file://") :].partition("/")[2]))
     return text.rstrip("/")
 
 

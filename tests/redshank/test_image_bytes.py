@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from redshank.errors import InputError
 from redshank.image_bytes import as_location, is_uri, join_location, read_bytes
 
 
@@ -17,6 +18,7 @@ def test_paths_and_uris_are_told_apart() -> None:
 
 def test_file_uris_are_local_paths() -> None:
     assert as_location("file:///data/Real%20World/a.png") == Path("/data/Real World/a.png")
+    assert as_location("file://localhost/data/a#1?.png") == Path("/data/a#1?.png")
     assert as_location("s3://bucket/set/") == "s3://bucket/set"
 
 
@@ -56,3 +58,11 @@ def test_no_handle_stays_open(tmp_path: Path) -> None:
         with pytest.raises(IsADirectoryError):
             read_bytes(tmp_path / "folder.jpg")
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_passwords_in_addresses_are_refused_and_not_shown() -> None:
+    with pytest.raises(InputError, match=r"^https://\.\.\.@host/x: a URI must not hold") as caught:
+        as_location("https://me:secret@host/x")
+    assert "secret" not in str(caught.value)
+    assert as_location("abfs://container@account/x") == "abfs://container@account/x"
+    assert as_location("http://host:80/a@b:c.png") == "http://host:80/a@b:c.png"
