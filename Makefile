@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format-check lint types imports pytest docs-check format bench prove gpu-test clean
+.PHONY: help setup demo test check format-check lint types imports pytest docs-check format bench prove prove-monitor gpu-test clean
 
 help:  ## print the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -55,9 +55,15 @@ format: $(VENV)/.ready  ## format the code and write generated pages anew
 bench: $(VENV)/.ready  ## leave-one-domain-out table (hours on two cores; resumes)
 	$(BIN)/python -m benchmarks.leave_one_out --out var/bench/leave_one_out
 
-prove: $(VENV)/.ready  ## long proofs of docs/proofs.md: kill -9 everywhere, broken releases under load
+prove: $(VENV)/.ready prove-monitor  ## long proofs of docs/proofs.md: kills, broken releases, the monitor's promise
 	$(BIN)/python -m benchmarks.kill_ring --seeds 0 1 2 --kills 14 --minutes 3
 	$(BIN)/python -m benchmarks.swap_under_load --releases 40
+
+prove-monitor: $(VENV)/.ready  ## false alarms, delay, a month of a fleet, cost of watching (minutes)
+	$(BIN)/python -m benchmarks.monitor_false_alarms
+	$(BIN)/python -m benchmarks.monitor_delay
+	$(BIN)/python -m benchmarks.monitor_fleet
+	$(BIN)/python -m benchmarks.monitor_cost
 
 gpu-test: $(VENV)/.ready  ## tests that need an NVIDIA device; skipped with a reason where there is none
 	$(BIN)/python -m pytest -m gpu
