@@ -16,29 +16,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .exchange import ID_HEADER, Bodies, Exchange, body_too_large
 from .identity import RequestIds
+from .protocol import error_body
 from .raw_predict import is_raw_predict, predict_raw
 from .refusal import Refusal
+from .route_templates import template_of
 from .worker import Slot, Worker
 
-ROUTES = frozenset(
-    {
-        "/v1/predict",
-        "/v1/predict/batch",
-        "/v1/models",
-        "/predict",
-        "/admin/reload",
-        "/openapi.json",
-        "/docs.json",
-        "/schema.json",
-        "/metrics",
-        "/healthz",
-        "/livez",
-        "/readyz",
-        "/",
-    }
-)
-"""Route templates in metrics; every other path counts as `other`."""
-_HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
+_HEALTH = frozenset({"/healthz", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
+_READY = frozenset({"/readyz", "/v2/health/ready"})
 _WHILE_DRAINING = _HEALTH | {"/metrics"}
 log = logging.getLogger("redshank.serving")
 
@@ -69,6 +54,8 @@ class Edge:
         request_id = self._ids.of(headers.get(ID_HEADER, b"").decode("latin-1"))
         exchange = Exchange(request_id, limit, self._bodies, receive, send)
         scope["redshank"] = exchange
+        if scope["path"].startswith("/v2"):
+            exchange.error_body = error_body
         try:
             await self._answer(scope, exchange, worker, headers)
         finally:
@@ -95,7 +82,8 @@ class Edge:
             if is_raw_predict(scope, headers):
                 await predict_raw(worker, scope, headers, exchange)
                 return
-            app = self._own if self._own is not None and path in self._own_paths else self._app
+            is_own = self._own is not None and template_of(path) in self._own_paths
+            app = self._own if is_own and self._own is not None else self._app
             await app(scope, exchange.receive, exchange.send)
         except Exception as error:
             if not isinstance(error, Refusal):
@@ -109,15 +97,23 @@ class Edge:
 
 async def _answer_probe(path: str, exchange: Exchange, worker: Worker | None) -> None:
     """`/livez` and `/healthz`: the process runs. `/readyz`: it has a model and takes requests."""
-    if path != "/readyz":
-        await exchange.answer_text(200, "alive\n")
+    if path not in _READY:
+        await _answer_well(path, exchange, "alive", "live")
     elif worker is not None and worker.ready:
-        await exchange.answer_text(200, "ready\n")
+        await _answer_well(path, exchange, "ready", "ready")
     elif worker is not None and worker.draining:
         await exchange.refuse(Refusal("not_ready", "the server is draining", retry_after_s=1))
     else:
         why = worker.watcher.problem if worker is not None else ""
         await exchange.refuse(Refusal("not_ready", "no model is loaded", hint=why, retry_after_s=1))
+
+
+async def _answer_well(path: str, exchange: Exchange, word: str, key: str) -> None:
+    """A probe's good answer: a word, or what the inference protocol wants."""
+    if path.startswith("/v2"):
+        await exchange.answer_json({key: True})
+    else:
+        await exchange.answer_text(f"{word}\n")
 
 
 def _early_refusal(path: str, worker: Worker | None, length: bytes) -> Refusal | None:
@@ -132,5 +128,6 @@ def _early_refusal(path: str, worker: Worker | None, length: bytes) -> Refusal |
 
 
 def _count(worker: Worker, path: str, exchange: Exchange) -> None:
-    route = path if path in ROUTES else "other"
-    worker.metrics.answered(route, exchange.status, time.perf_counter() - exchange.started)
+    worker.metrics.answered(
+        template_of(path), exchange.status, time.perf_counter() - exchange.started
+    )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
+import orjson
 from starlette.types import Message, Receive, Send
 
 from redshank.http_api import REQUEST_ID_HEADER
@@ -18,6 +19,7 @@ BODY_S = 20.0
 MOST_BODY_BYTES = 256 * 1024 * 1024
 """Bodies that wait in one process; `serving.max_queue` bounds their number, not their size."""
 ID_HEADER = REQUEST_ID_HEADER.lower().encode()
+_JSON = [(b"content-type", b"application/json")]
 _TEXT = [(b"content-type", b"text/plain; charset=utf-8")]
 Headers = Sequence[tuple[bytes, bytes]]
 ErrorBody = Callable[[Refusal, str], bytes]
@@ -170,9 +172,13 @@ class Exchange:
         """Whether the envelope went out in place of somebody's error answer."""
         return self._replaced
 
-    async def answer_text(self, status: int, text: str) -> None:
+    async def answer_text(self, text: str) -> None:
         """Answer a probe."""
-        await self.answer(status, _TEXT, text.encode())
+        await self.answer(200, _TEXT, text.encode())
+
+    async def answer_json(self, values: dict[str, Any]) -> None:
+        """Answer a probe of the inference protocol."""
+        await self.answer(200, _JSON, orjson.dumps(values))
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole answer; length and request id are added."""

@@ -76,7 +76,9 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemin",
         )
+        self._kept()
 
+    def _kept(self) -> None:
         # `labels` costs as much as the counting itself: what comes with every request is kept
         self._answered: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._runs: dict[str, tuple[Histogram, Histogram]] = {}

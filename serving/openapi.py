@@ -13,6 +13,8 @@ from redshank.http_api import (
     SEQUENCE_HEADER,
 )
 
+from .openapi_protocol import protocol_paths, protocol_schemas
+
 API_VERSION = "1"
 _IMAGE = {"type": "string", "format": "binary"}
 _TEXT = {"type": "string"}
@@ -40,9 +42,10 @@ def openapi_document() -> dict[str, Any]:
             "/healthz": {"get": _text_operation("The process runs")},
             "/livez": {"get": _text_operation("The process runs")},
             "/readyz": {"get": _text_operation("A model is loaded and requests are taken", 503)},
+            **protocol_paths(_operation),
         },
         "components": {
-            "schemas": _schemas(),
+            "schemas": {**_schemas(), **protocol_schemas()},
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -82,7 +85,9 @@ def _predict_base64() -> dict[str, Any]:
     }
 
 
-def _operation(summary: str, schema: dict[str, Any], status: int = 200) -> dict[str, Any]:
+def _operation(
+    summary: str, schema: dict[str, Any], status: int = 200, *, errors: str = "Error"
+) -> dict[str, Any]:
     return {
         "summary": summary,
         "security": [{}, {"token": []}],
@@ -91,7 +96,7 @@ def _operation(summary: str, schema: dict[str, Any], status: int = 200) -> dict[
                 "description": "Done",
                 "content": {"application/json": {"schema": schema}},
             },
-            **_errors(),
+            **_errors(errors),
         },
     }
 
@@ -109,12 +114,12 @@ def _text_operation(summary: str, *refusals: int) -> dict[str, Any]:
     }
 
 
-def _errors() -> dict[str, Any]:
+def _errors(schema: str = "Error") -> dict[str, Any]:
     """One response a status, naming its codes."""
     codes: dict[int, list[str]] = {}
     for code, (status, meaning) in ERRORS.items():
         codes.setdefault(status, []).append(f"`{code}`: {meaning}")
-    content = {"application/json": {"schema": _object("Error")}}
+    content = {"application/json": {"schema": _object(schema)}}
     return {
         str(status): {"description": " ".join(texts), "content": content}
         for status, texts in sorted(codes.items())

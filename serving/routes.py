@@ -18,6 +18,7 @@ from .batches import predict_many
 from .inference import Answer
 from .limits import checked_deadline_s
 from .openapi import openapi_document
+from .protocol_routes import protocol_routes
 from .raw_predict import granted_domain, identity_headers
 from .raw_predict import sender_of as sender_in_scope
 from .refusal import Refusal
@@ -39,6 +40,7 @@ def build_app(slot: Slot, lifespan: Lifespan[Starlette] | None = None) -> Starle
             Route("/admin/reload", routes.reload, methods=["POST"]),
             Route("/metrics", routes.metrics, methods=["GET"]),
             Route("/openapi.json", routes.openapi, methods=["GET"]),
+            *protocol_routes(slot),
         ],
         exception_handlers={Refusal: _refuse, ClientDisconnect: _gone},
         lifespan=lifespan,

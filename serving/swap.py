@@ -59,6 +59,20 @@ class Snapshot:
         return self.canary if unit_interval(f"{rule.bundle}/{client}") < rule.share else self.live
 
     @property
+    def answerers(self) -> tuple[Served, ...]:
+        """The bundles that answer somebody: live, and the canary."""
+        return tuple(s for s in (self.live, self.canary) if s is not None)
+
+    def answering(self, version: str) -> Served | None:
+        """The live bundle or the canary of this version, if it is one of them."""
+        return next((s for s in self.answerers if s.version == version), None)
+
+    def only(self, version: str) -> Snapshot:
+        """A snapshot in which this version answers everybody; unchanged when it answers nobody."""
+        served = self.answering(version)
+        return self if served is None else replace(self, live=served, canary=None)
+
+    @property
     def is_small(self) -> bool:
         """Whether the event loop may run whatever answers."""
         return self.live.is_small and (self.canary is None or self.canary.is_small)

@@ -79,6 +79,7 @@ class Worker:
         self._capture_s = serving.capture_days * 86_400
         self._expire_at = 0.0
         self._ids = EventIds()
+        self.model = serving.model
         self.registry = Registry(home.path("models"), home.path("bundles"))
         self.watcher = self._release_watcher(serving)
         self._recorder = Recorder(
@@ -165,7 +166,12 @@ class Worker:
         return snapshot
 
     def predict(
-        self, data: bytes | ImageArray, sender: Sender, deadline_s: float | None = None
+        self,
+        data: bytes | ImageArray,
+        sender: Sender,
+        deadline_s: float | None = None,
+        *,
+        version: str = "",
     ) -> asyncio.Future[Answer]:
         """The answer to one image, to be awaited; it raises Refusal for a bad image or 504.
 
@@ -173,6 +179,7 @@ class Worker:
             data: a file, or pixels of the live bundle's size.
             sender: what the headers said.
             deadline_s: how long the sender waits; never longer than the settings say.
+            version: the bundle that shall answer, live or canary; empty: as the release says.
 
         Raises:
             Refusal: no bytes, no model, full queue.
@@ -180,6 +187,7 @@ class Worker:
         if not len(data):
             raise Refusal("bad_request", "the body is empty", hint="Send the bytes of an image.")
         longest_s, snapshot = self.limits.deadline_s, self.snapshot()
+        snapshot = snapshot.only(version) if version else snapshot
         return self.batcher.submit(
             Job(
                 data=data,

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from serving.openapi import openapi_document
+from serving.route_templates import ROUTES
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "openapi.json"
 StartClient = Callable[..., Any]
@@ -18,11 +20,36 @@ def test_openapi_is_the_golden_one(start: StartClient) -> None:
     assert openapi_document() == json.loads(GOLDEN.read_bytes())
 
 
+MODEL = "/v2/models/{model}"
+PROTOCOL = (
+    ("GET", "/v2"),
+    ("GET", "/v2/health/live"),
+    ("GET", "/v2/health/ready"),
+    ("POST", "/v2/repository/index"),
+    ("POST", "/v2/repository/models/{model}/load"),
+    ("POST", "/v2/repository/models/{model}/unload"),
+    ("GET", MODEL),
+    ("GET", MODEL + "/ready"),
+    ("POST", MODEL + "/infer"),
+)
+
+
+def in_path(template: str) -> str:
+    return template.replace("{model}", "default")
+
+
+def infer_request(data: bytes) -> dict[str, Any]:
+    text = base64.b64encode(data).decode()
+    return {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [text]}]}
+
+
 def fits(value: Any, schema: dict[str, Any]) -> bool:
     """Whether a JSON value is what a schema of our document says, without unknown fields."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return fits(value, openapi_document()["components"]["schemas"][name])
+    if "type" not in schema:
+        return True
     if schema["type"] == "array":
         return isinstance(value, list) and all(fits(v, schema["items"]) for v in value)
     if schema["type"] == "object":
@@ -38,7 +65,9 @@ def test_openapi_says_what_the_server_does(start: StartClient, image: MakeImage)
     client, worker = start()
     paths = openapi_document()["paths"]
     own = {route.path for route in client.app._app.routes}
-    assert own - {"/openapi.json"} == set(paths) - {"/predict", "/healthz", "/livez", "/readyz"}
+    probes = {"/healthz", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready"}
+    assert own - {"/openapi.json"} == set(paths) - probes - {"/predict"}
+    assert set(paths) < ROUTES  # metrics know every address by its template
     files = [("images", ("a.png", image(0))), ("images", ("b.png", b"bad"))]
     answers = [
         ("/v1/predict", client.post("/v1/predict", content=image(0))),
@@ -49,6 +78,8 @@ def test_openapi_says_what_the_server_does(start: StartClient, image: MakeImage)
         ("/admin/reload", client.post("/admin/reload")),
         ("/metrics", client.get("/metrics")),
         ("/readyz", client.get("/readyz")),
+        *((path, client.request(method, in_path(path))) for method, path in PROTOCOL),
+        (MODEL + "/infer", client.post(in_path(MODEL + "/infer"), json=infer_request(image(0)))),
     ]
     worker.draining = True
     answers.append(("/readyz", client.get("/readyz")))
