@@ -38,7 +38,7 @@ MOST_CLASSES = 20
 class BoardCollector(Collector):
     """Series of the newest picture; O(domains) a scrape."""
 
-    def __init__(self, board: Board, retraining: RetrainingSeries) -> None:
+    def __init__(self, board: Board, retraining: RetrainingSeries | None = None) -> None:
         self._board, self._retraining = board, retraining
         self._others = OtherDomains()
 
@@ -56,7 +56,8 @@ class BoardCollector(Collector):
         yield from _gauge_series(rows)
         yield from _accuracy_series(rows)
         yield from _state_series(rows, self._board)
-        yield from self._retraining.families()
+        if self._retraining is not None:
+            yield from self._retraining.families()
 
 
 def _evaluator_series(picture: Picture) -> Iterator[Metric]:
