@@ -252,6 +252,9 @@ class RetrainingSettings:
     """A loop that gives no sign for so long loses its lease."""
     canary_s: float = 0.0
     """Seconds the challenger answers its domains only, before it is live; 0: at once."""
+    canary_answers: int = 100
+    """Answers that a canary must have given before it may go live. With fewer it goes on for up to
+    ten times canary_s; then it is rolled back, as nobody can judge it."""
     max_attempts: int = 5
     """A healing whose loop or stage died so often in its middle is given up."""
     gates: GateSettings = field(default_factory=GateSettings)

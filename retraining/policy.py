@@ -110,6 +110,7 @@ def check_rules(rules: RetrainingSettings) -> None:
         "timeout_s": (rules.timeout_s > 0, rules.timeout_s, "above 0"),
         "cooldown_s": (rules.cooldown_s >= 0, rules.cooldown_s, "0 or more"),
         "canary_s": (rules.canary_s >= 0, rules.canary_s, "0 or more"),
+        "canary_answers": (rules.canary_answers >= 1, rules.canary_answers, "1 or more"),
         "steps": (rules.steps >= 1, rules.steps, "1 or more"),
         "max_attempts": (rules.max_attempts >= 1, rules.max_attempts, "1 or more"),
         "min_images": (rules.min_images >= 1, rules.min_images, "1 or more"),

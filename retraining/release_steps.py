@@ -15,6 +15,9 @@ from .snapshot import field_items
 from .steps import champion_folder
 from .workplace import ACTOR, Hold, Workplace, move
 
+CANARY_PATIENCE = 10.0
+"""A canary with too few answers waits so many times `retraining.canary_s`."""
+
 
 def judge(place: Workplace, healing: Healing, hold: Hold) -> Healing:
     """gates: compare with the champion; refuse, release, or ask a person."""
@@ -77,7 +80,10 @@ def release(place: Workplace, healing: Healing, hold: Hold) -> Healing:
 
 
 def finish_canary(place: Workplace, healing: Healing, hold: Hold) -> Healing:
-    """canary: wait for its end, then publish, or roll back when too many answers failed."""
+    """canary: wait for its end, then publish, or roll back when too many answers failed.
+
+    A canary that hardly anybody asked proves nothing: it waits for answers, then is rolled back.
+    """
     current, challenger = place.registry.read(healing.model), healing.challenger or ""
     began_s = parse_rfc3339(healing.updated_at)
     if current.live == challenger:
@@ -91,7 +97,12 @@ def finish_canary(place: Workplace, healing: Healing, hold: Hold) -> Healing:
     place.store.check(hold.lease)
     count = count_canary(place.spool, challenger, since_s=began_s)
     seen = f"{count.answered} answers and {count.failed} failures in the canary"
-    if count.is_bad:
+    too_few = count.answered < place.rules.canary_answers
+    if too_few and not count.is_bad:
+        seen = f"{seen}, too few to judge: {place.rules.canary_answers} are needed"
+        if place.clock() < began_s + CANARY_PATIENCE * place.rules.canary_s:
+            return place.store.note(healing, lease=hold.lease, reason=seen)
+    if too_few or count.is_bad:
         end_canary(place.registry, healing.model, challenger, actor=ACTOR, at_s=place.clock())
         return move(place, healing, hold, "rolled_back", seen)
     publish_challenger(

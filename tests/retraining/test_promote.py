@@ -84,6 +84,42 @@ def test_a_failing_canary_is_rolled_back(world: World, store: ControlStore) -> N
     assert release.live != challenger
 
 
+def test_a_canary_that_hardly_anybody_asked_never_goes_live(
+    world: World, store: ControlStore
+) -> None:
+    champion = world.registry.read("default").live
+    place, trigger_id = in_canary(world, store)
+    challenger = store.healing(trigger_id).challenger or ""
+    write_events(world, challenger, {"ok": 99}, "canary")
+    world.clock.ahead_s += 150  # its time is over, its answers are too few
+    once(place)
+    waiting = store.healing(trigger_id)
+    assert waiting.state == "canary"
+    assert "99 answers and 0 failures" in waiting.reason
+    assert "too few to judge: 100 are needed" in waiting.reason
+    assert world.registry.read("default").live == champion
+    world.clock.ahead_s += 900
+    once(place)
+    ended = store.healing(trigger_id)
+    assert (ended.state, "too few to judge" in ended.reason) == ("rolled_back", True)
+    release = world.registry.read("default")
+    assert (release.live, release.canary) == (champion, None)
+
+
+def test_a_canary_goes_live_as_soon_as_it_has_its_answers(
+    world: World, store: ControlStore
+) -> None:
+    place, trigger_id = in_canary(world, store)
+    challenger = store.healing(trigger_id).challenger or ""
+    world.clock.ahead_s += 150
+    once(place)
+    assert store.healing(trigger_id).state == "canary"
+    write_events(world, challenger, {"ok": 100}, "canary")
+    once(place)
+    assert store.healing(trigger_id).state == "live"
+    assert world.registry.read("default").live == challenger
+
+
 def test_a_canary_that_a_person_ended_is_rolled_back(world: World, store: ControlStore) -> None:
     place, trigger_id = in_canary(world, store)
     world.registry.set_canary("default", None, actor="ann", reason="", at_s=world.clock())
