@@ -22,10 +22,20 @@ from redshank.records import as_dict, check_schema, from_dict
 from redshank.run import DomainMetrics
 from redshank.separability import Separability
 from redshank.settings import TrainingSettings
-from training.workspace import UNDECISIVE
 
 SCHEMA = 1
 FOLDER = "cells"
+UNDECISIVE = (
+    "device",
+    "threads",
+    "checkpoint_every",
+    "prefetch",
+    "tensorboard",
+    "pixels",
+    "pixels_memory_mb",
+)
+"""Settings that change speed and safety, not the figures (beyond rounding); tested against those of
+the training's workspace, which needs torch."""
 
 
 @dataclass(frozen=True)

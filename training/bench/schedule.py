@@ -72,10 +72,14 @@ def choose_slots(
 
 
 def cuda_devices() -> tuple[str, ...]:
-    """The CUDA devices that this process may use, by the names that its children understand."""
-    import torch
+    """The CUDA devices that this process may use, by the names that its children understand.
 
-    count = torch.cuda.device_count()
+    A process of its own asks: torch takes half a gigabyte, and a context on a device that workers
+    want whole.
+    """
+    code = "import torch; print(torch.cuda.device_count())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    count = int(found.stdout.split()[-1])
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     names = [name.strip() for name in visible.split(",") if name.strip()]
     return tuple(names[:count]) if names else tuple(str(n) for n in range(count))

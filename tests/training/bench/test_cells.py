@@ -11,7 +11,16 @@ from redshank.errors import SchemaError
 from redshank.records import as_dict
 from redshank.run import DomainMetrics
 from redshank.settings import TrainingSettings
-from training.bench.cells import Cell, CellPlan, cell_path, data_digest, find_cell, write_cell
+from training import workspace
+from training.bench.cells import (
+    UNDECISIVE,
+    Cell,
+    CellPlan,
+    cell_path,
+    data_digest,
+    find_cell,
+    write_cell,
+)
 
 SETTINGS = dataclasses.replace(TrainingSettings(), steps=7)
 PLAN = CellPlan("mine", "Real World", 10, 3, "abc", SETTINGS)
@@ -61,6 +70,7 @@ def test_what_decides_the_figures_makes_another_cell(
 
 
 def test_device_and_threads_do_not() -> None:
+    assert set(UNDECISIVE) >= set(workspace.UNDECISIVE)
     settings = dataclasses.replace(SETTINGS, device="cuda", threads=5, checkpoint_every=2)
     assert dataclasses.replace(PLAN, settings=settings).digest == PLAN.digest
 

@@ -67,16 +67,16 @@ def test_a_killed_training_goes_on_to_the_same_figures(
 
     job = make_job(images, steps=12)
     assert run_job(job, images, tmp_path / "whole", keep_runs=False).state == "done"
-    advance = fit._Loop.advance
+    advance = fit.Loop.advance
     steps: list[int] = []
 
-    def dying(loop: fit._Loop) -> None:
+    def dying(loop: fit.Loop) -> None:
         steps.append(loop.step)
         if loop.step == 9 and len(steps) < 11:
             raise KeyboardInterrupt
         advance(loop)
 
-    monkeypatch.setattr(fit._Loop, "advance", dying)
+    monkeypatch.setattr(fit.Loop, "advance", dying)
     with pytest.raises(KeyboardInterrupt):
         run_job(job, images, tmp_path / "killed", keep_runs=False)
     assert run_job(job, images, tmp_path / "killed", keep_runs=False).state == "done"
