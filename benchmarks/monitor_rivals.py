@@ -60,19 +60,19 @@ def ks_window(
 
     Taken at every tick, on the 100 quantiles of the reference; 0 before the window is full.
     """
-    cuts_QR = np.quantile(reference_NR, np.linspace(0, 1, 100), axis=0)
-    expected_QR = (reference_NR[:, None] <= cuts_QR).mean(axis=0)
-    ticks = len(values_TR) // per_tick
-    below_KQR = np.empty((ticks, *cuts_QR.shape))
-    for tick in range(ticks):
-        part = values_TR[tick * per_tick : (tick + 1) * per_tick]
-        below_KQR[tick] = (part[:, None] <= cuts_QR).sum(axis=0)
-    span = window // per_tick
-    total_KQR = np.cumsum(below_KQR, axis=0)
-    total_KQR[span:] -= total_KQR[:-span].copy()
-    found = np.abs(total_KQR / window - expected_QR).max(axis=1)
-    found[: span - 1] = 0
-    return np.asarray(found)
+    ticks, span = len(values_TR) // per_tick, window // per_tick
+    found = np.zeros((ticks, values_TR.shape[1]))
+    tick_T = np.repeat(np.arange(ticks), per_tick)
+    for r in range(values_TR.shape[1]):
+        cuts_Q = np.quantile(reference_NR[:, r], np.linspace(0, 1, 100))
+        expected_Q = np.searchsorted(np.sort(reference_NR[:, r]), cuts_Q, "right")
+        bin_T = np.searchsorted(cuts_Q, values_TR[: len(tick_T), r])  # the first cut >= value
+        counts_KQ = np.bincount(tick_T * 101 + bin_T, minlength=ticks * 101).reshape(ticks, 101)
+        total_KQ = counts_KQ[:, :100].cumsum(axis=1).cumsum(axis=0)
+        total_KQ[span:] -= total_KQ[:-span].copy()
+        gap_KQ = np.abs(total_KQ / window - expected_Q / len(reference_NR))
+        found[span - 1 :, r] = gap_KQ[span - 1 :].max(axis=1)
+    return found
 
 
 class _Buckets:

@@ -165,7 +165,9 @@ def _confidence_scores(
     midpoints_B[:NUM_CONFIDENCE_BINS] = CONFIDENCE_MIDPOINTS
     scores = [("confidence", "confidence", midpoints_B, used_B.astype(np.float64))]
     cumulative_Z = np.cumsum(counts_Z) / max(float(counts_Z.sum()), 1e-300)
-    cuts = {int(np.searchsorted(cumulative_Z, q)): q for q in reversed(QUANTILES)}
+    # A good model's median often lies in the last bin: then being in that bin is the indicator.
+    last = NUM_CONFIDENCE_BINS - 2
+    cuts = {min(int(np.searchsorted(cumulative_Z, q)), last): q for q in reversed(QUANTILES)}
     for cut, q in sorted(cuts.items()):
         above_B = ((np.arange(NUM_BINS) > cut) & used_B).astype(np.float64)
         name = f"confidence above its {100 * q:.0f} % quantile"

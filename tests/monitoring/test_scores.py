@@ -35,6 +35,13 @@ def test_a_degenerate_indicator_is_dropped_and_never_clipped_up() -> None:
     assert null.bounds[0] < null.reference_means[0]
 
 
+def test_a_median_in_the_last_bin_gives_the_indicator_of_that_bin() -> None:
+    null = build_null(confidence_only((12, 300), (18, 700)), scenes=1000, delta=0.01)
+    assert null is not None
+    shape = null.scores[null.group_mask("shape") > 0]
+    assert any((row == np.eye(NUM_BINS)[18]).all() for row in shape)
+
+
 def test_no_null_without_a_reference_or_with_a_hopeless_one() -> None:
     assert build_null(np.zeros(NUM_BINS), scenes=1, delta=0.01) is None
     assert build_null(confidence_only((0, 3)), scenes=1, delta=0.01, margin_confidence=0.3) is None
