@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,7 @@ def _train(
     )
     path = out / WORK / f"images-{plans[0].data[:12]}.jsonl"
     write_manifest(path, root=str(images.root), classes=images.classes, items=images.items)
-    done, failures = 0, 0
+    done, failures, started_s = 0, 0, time.monotonic()
 
     def report(plan: CellPlan, answer: Answer) -> None:
         nonlocal done, failures
@@ -129,7 +130,8 @@ def _train(
             return
         done += 1
         failures += answer.state == "failed"
-        say(f"{done} of {len(plans)}: {_name(plan)}: {_outcome(plan, answer, out)}")
+        left = _left(time.monotonic() - started_s, done, len(plans))
+        say(f"{done} of {len(plans)}: {_name(plan)}: {_outcome(plan, answer, out)}{left}")
 
     command = [str(path), str(out), *(["--keep-runs"] if keep_runs else [])]
     train_cells(plans, command, slots, report)
@@ -151,6 +153,15 @@ def _outcome(plan: CellPlan, answer: Answer, out: Path) -> str:
     if cell is None or cell.test.accuracy is None:
         return f"failed: {answer.message}"
     return f"{100 * cell.test.accuracy:.1f} %, {cell.seconds:.0f} s"
+
+
+def _left(passed_s: float, done: int, count: int) -> str:
+    """How long the rest will take at the pace so far."""
+    minutes = round(passed_s / done * (count - done) / 60)
+    if done == count:
+        return ""
+    hours, minutes = divmod(minutes, 60)
+    return f"; about {f'{hours} h ' if hours else ''}{minutes} min left"
 
 
 def _name(plan: CellPlan) -> str:
