@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from monitoring.shown_domains import nearest_threshold
 from redshank.files import rfc3339
+from redshank.settings import MonitoringSettings
 from redshank.store.monitor_rows import STATES, State, StreamKey, StreamRow
 from redshank.store.monitor_series import Point, series
 
@@ -73,7 +74,19 @@ def fleet_values(sources: Sources, query: Mapping[str, str]) -> dict[str, Any]:
         "finished": rfc3339(picture.finished_s) if picture.passes else "",
         "waiting": _waiting(sources),
         "alarms_open": len(picture.alarms),
+        "promise": promise_in_words(sources.settings.monitoring),
+        "refresh": query.get("refresh") == "1",
     }
+
+
+def promise_in_words(monitoring: MonitoringSettings) -> str:
+    """What the user was promised about false alarms."""
+    days = monitoring.tick_s * monitoring.period_ticks / 86_400
+    span = f"{days:.3g} day" + ("" if days == 1 else "s")
+    chance = f"{100 * monitoring.false_alarms:.3g} %"
+    if monitoring.promise == "fleet":
+        return f"at most a chance of {chance} of any false alarm in {span}, over all domains"
+    return f"for each domain at most a chance of {chance} of a false alarm in {span}"
 
 
 def _badness(sources: Sources, row: StreamRow) -> tuple[int, float, StreamKey]:

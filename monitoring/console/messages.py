@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -53,6 +54,11 @@ class Request:
         """The token of an `Authorization: Bearer` header, empty without one."""
         scheme, _, token = self.headers.get("authorization", "").partition(" ")
         return token.strip() if scheme.lower() == "bearer" else ""
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether a proxy says that it was asked over TLS."""
+        return self.headers.get("x-forwarded-proto") == "https"
 
     @property
     def is_from_elsewhere(self) -> bool:
@@ -115,8 +121,13 @@ def redirect(path: str, *headers: tuple[str, str]) -> Answer:
     return Answer(HTTPStatus.SEE_OTHER, b"", headers=(("Location", path), *headers))
 
 
-def session_cookie(value: str, max_age_s: float) -> tuple[str, str]:
+def every_minute(answer: Answer) -> Answer:
+    """The answer, which the browser asks for again each minute."""
+    return dataclasses.replace(answer, headers=(*answer.headers, ("Refresh", "60")))
+
+
+def session_cookie(value: str, max_age_s: float, *, is_secure: bool = False) -> tuple[str, str]:
     """The header that sets the session's cookie, or with an empty value drops it."""
     age = int(max_age_s) if value else 0
-    flags = f"Path=/; HttpOnly; SameSite=Strict; Max-Age={age}"
+    flags = f"Path=/; HttpOnly; SameSite=Strict; Max-Age={age}" + ("; Secure" if is_secure else "")
     return "Set-Cookie", f"{COOKIE}={value}; {flags}"

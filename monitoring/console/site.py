@@ -16,7 +16,16 @@ from .decide import decide
 from .domain import domain_values
 from .fleet import fleet_values
 from .healings import healing_list_values, healing_values, release_values
-from .messages import Answer, Request, Visitor, redirect, session_cookie, text, visitor_of
+from .messages import (
+    Answer,
+    Request,
+    Visitor,
+    every_minute,
+    redirect,
+    session_cookie,
+    text,
+    visitor_of,
+)
 from .render import FILES, Pages
 from .sources import Sources
 
@@ -47,7 +56,8 @@ class Console:
         sources, page = self.sources, self._pages.page
         match request.parts:
             case ():
-                return page("fleet", visitor, fleet_values(sources, request.query))
+                made = page("fleet", visitor, fleet_values(sources, request.query))
+                return every_minute(made) if request.query.get("refresh") == "1" else made
             case ("domains", model, domain):
                 may_look = visitor.may("look")
                 values = domain_values(sources, model, domain, request.query, may_look=may_look)
@@ -104,7 +114,7 @@ class Console:
             values = {"wrong": True, "is_open": self.sources.access.is_open}
             return self._pages.page("login", visitor, values, HTTPStatus.UNAUTHORIZED)
         cookie = self.sources.access.begin(holder)
-        return redirect("/", session_cookie(cookie, SESSION_S))
+        return redirect("/", session_cookie(cookie, SESSION_S, is_secure=request.is_secure))
 
     def _image(self, visitor: Visitor, domain: str, sha256: str) -> Answer:
         """A field image, to those who may look; never cached by anything in between."""
