@@ -6,13 +6,12 @@ import contextlib
 import http.client
 import io
 import json
-import os
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,16 +46,42 @@ def write_network(folder: Path, *, word: str, seed: int = 0) -> Path:
     """A bundle of a three-layer network of random weights; class names start with `word`."""
     folder.mkdir(parents=True)
     _write_graph(folder / MODEL_FILE, np.random.default_rng(seed))
-    inputs = np.random.default_rng(1).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
+    return complete_bundle(folder, word=word, side=SIDE)
+
+
+def write_backbone(folder: Path, name: str, *, side: int) -> Path:
+    """A bundle of one of our backbones with random weights, as `redshank export` writes its graph.
+
+    Args:
+        folder: of the bundle, not there yet.
+        name: of the backbone.
+        side: height and width of its images.
+    """
+    import torch
+
+    from export.to_onnx import write_onnx
+    from redshank.nn.backbones import build_backbone
+
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    network = build_backbone(name, CLASSES).eval()
+    path = folder / MODEL_FILE
+    write_onnx(network, path, height=side, width=side, max_batch=64, metadata={})
+    return complete_bundle(folder, word="class", side=side)
+
+
+def complete_bundle(folder: Path, *, word: str, side: int) -> Path:
+    """What a folder with a graph needs to be a bundle."""
+    inputs = np.random.default_rng(1).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
     logits, embedding = run_session(open_session(folder / MODEL_FILE), inputs)
     write_golden(folder, Golden(inputs, logits, embedding))
-    cells = np.zeros((1, CLASSES, 19))
+    features, cells = embedding.shape[1], np.zeros((1, CLASSES, 19))
     reference = Reference(
         held_out_counts_DCB=cells,
         validation_counts_DCB=cells,
         labelled_counts_CCB=np.zeros((CLASSES, CLASSES, 19)),
-        embedding_mean_E=np.zeros(4 * WIDTH),
-        embedding_projection_EP=np.eye(4 * WIDTH),
+        embedding_mean_E=np.zeros(features),
+        embedding_projection_EP=np.eye(features)[:, :128],
         novelty_quantiles_Q=np.linspace(0, 10, 101),
     )
     write_reference(folder / REFERENCE_FILE, reference)
@@ -66,14 +91,14 @@ def write_network(folder: Path, *, word: str, seed: int = 0) -> Path:
         bundle_id=folder.name,
         model="default",
         created_at="2026-11-22T09:00:00.000Z",
-        input=InputSpec(SIDE, SIDE),
+        input=InputSpec(side, side),
         classes=tuple(f"{word}-{n}" for n in range(CLASSES)),
         source_domains=("benchmark",),
         target_domains=(),
         temperature=1.0,
         temperature_fitted_on="validation",
         abstain_below=0.5,
-        embedding_dim=4 * WIDTH,
+        embedding_dim=features,
         parity=Parity(2, 0.0, 0.0, 0.0, 1.0, 1e-4),
         domains=(),
         provenance=Provenance("random weights", None, "0", "", "-", onnx.__version__, 20),
@@ -122,11 +147,12 @@ def _weights(generator: np.random.Generator, shape: tuple[int, ...]) -> Any:
     return (generator.standard_normal(shape) * (2 / fan_in) ** 0.5).astype(np.float32)
 
 
-def picture(seed: int) -> bytes:
-    """A noisy 32 x 32 PNG of about 3 kB."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+def picture(seed: int, *, side: int = SIDE, kind: str = "PNG") -> bytes:
+    """A noisy picture: 32 x 32 as PNG is about 3 kB, 224 x 224 as JPEG about 30 kB."""
+    noise = np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).resize((side, side))
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
+    image.save(buffer, kind)
     return buffer.getvalue()
 
 
@@ -144,47 +170,63 @@ class RunningServer:
         return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def cpu_s(self) -> float:
-        """CPU seconds, user and system, of supervisor and workers so far."""
-        ticks = 0
-        for pid in (self.process.pid, *self.worker_pids()):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        """CPU seconds of supervisor and workers so far."""
+        return tree_cpu_s(self.process.pid)
+
+
+def tree_cpu_s(pid: int) -> float:
+    """CPU seconds of a process and all its living children, in nanoseconds' resolution."""
+    spent_ns, pids = 0, [pid]
+    while pids:
+        tasks = Path(f"/proc/{pids.pop()}/task")
+        for task in tasks.iterdir() if tasks.is_dir() else ():
+            with contextlib.suppress(OSError):  # a thread may end meanwhile
+                spent_ns += int((task / "schedstat").read_text().split()[0])
+                pids += [int(child) for child in (task / "children").read_text().split()]
+    return spent_ns / 1e9
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
-def running_server(home: Path, *, workers: int, bundle: str) -> Iterator[RunningServer]:
-    """Publish a bundle of `home` and serve it until the block ends."""
+def running_server(
+    home: Path, *, workers: int, bundle: str, settings: Sequence[str] = ()
+) -> Iterator[RunningServer]:
+    """Publish a bundle of `home` and serve it, with further `settings`, until the block ends."""
     registry = Registry(home / "models", home / "bundles")
     registry.publish(bundle, actor="benchmark", reason="", at_s=time.time())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    settings = (f"home.root={home}", f"serving.port={port}", f"serving.workers={workers}")
+    port = free_port()
+    own = (f"home.root={home}", f"serving.port={port}", f"serving.workers={workers}")
     command = [sys.executable, "-m", "redshank", "serve"]
-    for setting in settings:
+    for setting in (*own, *settings):
         command += ["--set", setting]
     with (home / "serve.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=CHECKOUT, stdout=log, stderr=log)
     try:
-        _wait_until_ready(port, process)
+        wait_until_answered(port, "/readyz", process)
         yield RunningServer(port, registry, process)
     finally:
         process.terminate()
         process.wait(timeout=60)
 
 
-def _wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
+def wait_until_answered(port: int, path: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until GET `path` is answered with 200."""
+    for _ in range(900):
         if process.poll() is not None:
             raise SystemExit(f"the server ended with status {process.returncode}")
         with contextlib.suppress(OSError):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-            connection.request("GET", "/readyz")
+            connection.request("GET", path)
             if connection.getresponse().status == 200:
                 return
         time.sleep(0.1)
-    raise SystemExit("the server was not ready within 60 s")
+    raise SystemExit("the server was not ready within 90 s")
 
 
 @dataclass

@@ -1,98 +1,136 @@
 """CPU milliseconds a request of the whole server, against the bare decode + inference loop.
 
-`python -m benchmarks.serving_overhead` prints a Markdown table. CPU time of the server's process
-tree is compared, not latency: that holds on a shared machine too. One worker, a small network of
-random weights, 32 x 32 PNG uploads over keep-alive connections; bare loop and server take turns.
+`python -m benchmarks.serving_overhead` prints a Markdown table; `--backbone resnet18` measures that
+network at 224 x 224. CPU time of the server's process tree is compared, not latency: that holds on
+a shared machine too. The client's CPU is not counted. One worker, random weights, keep-alive
+connections. Bare loop, the server with everything on (events, metrics, images kept of every site)
+and the server that records nothing take turns within each round; a ratio is that of one round, the
+table shows medians over rounds.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.serving_load import (
-    SIDE,
-    RunningServer,
-    closed_loop,
-    picture,
-    running_server,
-    write_network,
-)
-from redshank.infer import Model, load_model
+from redshank.infer import Model, calibrated, load_model
 from redshank.preprocess import decode_image
 
+from .serving_client import closed_loop_load, post
+from .serving_load import RunningServer, picture, running_server, write_backbone
+
 BUNDLE = "20261122T090000-aaaaaa"
+SITES = ("site-0", "site-1", "site-2", "site-3")
+EVERYTHING = ("serving.capture_domains=" + ",".join(SITES),)
+NOTHING = ("serving.record=false",)
+BURST = 500
+"""Images of a site that are kept at once before the steady rate: `serving.capture_rate`."""
+FLUSH_S = 1.2
+"""The recorder writes its events every second: they belong to the cost."""
+
+
+@dataclass
+class Row:
+    """One server at one number of clients; a value a round."""
+
+    cpu_ms: list[float] = field(default_factory=list)
+    ratio: list[float] = field(default_factory=list)
+    """Over the bare loop beside it."""
+    requests_s: list[float] = field(default_factory=list)
+    p50_ms: list[float] = field(default_factory=list)
+    p99_ms: list[float] = field(default_factory=list)
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=3000, help="requests a round")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backbone", default="small_cnn")
+    parser.add_argument("--requests", type=int, default=1500, help="requests a round and server")
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    images = [picture(seed) for seed in range(64)]
-    with tempfile.TemporaryDirectory() as name:
-        home = Path(name)
-        folder = write_network(home / "bundles" / BUNDLE, word="a")
-        model = load_model(folder)
-        rows: dict[int, list[tuple[float, float, float, float]]] = {1: [], 8: []}
-        bare = []
-        with running_server(home, workers=1, bundle=BUNDLE) as server:
-            measure(server, images, clients=8, requests=500)  # warm
-            bare_cpu_ms(model, images, requests=500)
-            for _ in range(options.rounds):
-                bare.append(bare_cpu_ms(model, images, requests=options.requests))
-                for clients, found in rows.items():
-                    found.append(
-                        measure(server, images, clients=clients, requests=options.requests)
-                    )
-    print_table(statistics.median(bare), rows)
+    side, kind = (32, "PNG") if options.backbone == "small_cnn" else (224, "JPEG")
+    images = [picture(seed, side=side, kind=kind) for seed in range(512)]
+    requests = [
+        post("/v1/predict", image, {"X-Domain": SITES[n % 4], "X-Client-Id": f"camera-{n % 16}"})
+        for n, image in enumerate(images)
+    ]
+    bare: list[float] = []
+    rows = {name: Row() for name in ("all on, 8 clients", "all on, 1 client", "off, 8 clients")}
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        servers: list[RunningServer] = []
+        for label, settings in (("on", EVERYTHING), ("off", NOTHING)):
+            home = Path(name) / label
+            folder = write_backbone(home / "bundles" / BUNDLE, options.backbone, side=side)
+            started = running_server(home, workers=1, bundle=BUNDLE, settings=settings)
+            servers.append(stack.enter_context(started))
+        model, (on, off) = load_model(folder), servers
+        warm = min(options.requests, len(SITES) * BURST + 500)
+        for server in servers:
+            closed_loop_load(server.port, requests, clients=8, count=warm)
+        few = max(1, options.requests // 5)
+        for _ in range(options.rounds):
+            bare.append(bare_cpu_ms(model, images, count=few))
+            rounds = ((on, 8, options.requests), (off, 8, options.requests), (on, 1, few))
+            for row, (server, clients, count) in zip(
+                (rows["all on, 8 clients"], rows["off, 8 clients"], rows["all on, 1 client"]),
+                rounds,
+                strict=True,
+            ):
+                measure(row, server, requests, clients=clients, count=count)
+                bare.append(bare_cpu_ms(model, images, count=few))
+                row.ratio.append(row.cpu_ms[-1] / statistics.mean(bare[-2:]))
+    print_table(bare, rows)
 
 
-def bare_cpu_ms(model: Model, images: list[bytes], *, requests: int) -> float:
-    """CPU ms of decoding and predicting one image at a time, nothing else."""
+def bare_cpu_ms(model: Model, images: Sequence[bytes], *, count: int) -> float:
+    """CPU ms of decoding, running and the calibrated class of one image at a time."""
+    spec = model.bundle.input
     began = time.process_time()
-    for number in range(requests):
-        image = decode_image(images[number % len(images)], SIDE, SIDE)
-        model.predict(image[np.newaxis])
-    return 1000 * (time.process_time() - began) / requests
+    for number in range(count):
+        image = decode_image(images[number % len(images)], spec.height, spec.width)
+        logits_NC, _ = model.run(image[np.newaxis])
+        calibrated(logits_NC, model.artefact.temperature).argmax(axis=1)
+    return 1000 * (time.process_time() - began) / count
 
 
 def measure(
-    server: RunningServer, images: list[bytes], *, clients: int, requests: int
-) -> tuple[float, float, float, float]:
-    """CPU ms a request, requests a second, median and 99th percentile of latency in ms."""
-    cpu_before, began = server.cpu_s(), time.monotonic()
-    result = closed_loop(
-        server.port, clients=clients, images=images, go_on=lambda done: done < requests
-    )
-    seconds = time.monotonic() - began
-    time.sleep(1.2)  # let the recorder write its events: they belong to the cost
-    cpu_s = server.cpu_s() - cpu_before
-    if result.failures:
-        raise SystemExit(f"{len(result.failures)} requests failed: {result.failures[0]}")
-    count = len(result.answers)
-    latency_ms = np.array([answer[1] for answer in result.answers])
-    p50, p99 = np.quantile(latency_ms, [0.5, 0.99])
-    return 1000 * cpu_s / count, count / seconds, float(p50), float(p99)
+    row: Row, server: RunningServer, requests: Sequence[bytes], *, clients: int, count: int
+) -> None:
+    """One round of one server."""
+    cpu_before_s = server.cpu_s()
+    load = closed_loop_load(server.port, requests, clients=clients, count=count)
+    time.sleep(FLUSH_S)
+    cpu_s = server.cpu_s() - cpu_before_s
+    if load.failures:
+        raise SystemExit(f"{len(load.failures)} requests failed: {load.failures[0]}")
+    row.cpu_ms.append(1000 * cpu_s / count)
+    row.requests_s.append(load.requests_s)
+    row.p50_ms.append(load.quantile_ms(0.5))
+    row.p99_ms.append(load.quantile_ms(0.99))
 
 
-def print_table(bare_ms: float, rows: dict[int, list[tuple[float, float, float, float]]]) -> None:
+def print_table(bare: Sequence[float], rows: dict[str, Row]) -> None:
     """Medians over the rounds."""
-    print("| clients | CPU ms a request | ÷ bare loop | requests/s | p50 ms | p99 ms |")
+    print("| | CPU ms a request | ÷ bare loop | requests/s | p50 ms | p99 ms |")
     print("|---|---|---|---|---|---|")
-    print(f"| bare loop | {bare_ms:.2f} | 1.0 | | | |")
-    for clients, found in rows.items():
-        cpu_ms, rate, p50, p99 = (statistics.median(column) for column in zip(*found, strict=True))
-        print(
-            f"| {clients} | {cpu_ms:.2f} | {cpu_ms / bare_ms:.1f} | {rate:.0f} "
-            f"| {p50:.1f} | {p99:.1f} |"
-        )
+    print(f"| bare loop | {statistics.median(bare):.3f} | 1 | | | |")
+    for name, row in rows.items():
+        columns = (row.cpu_ms, row.ratio, row.requests_s, row.p50_ms, row.p99_ms)
+        cpu_ms, ratio, rate, p50, p99 = (statistics.median(column) for column in columns)
+        print(f"| {name} | {cpu_ms:.3f} | {ratio:.2f} | {rate:.0f} | {p50:.1f} | {p99:.1f} |")
+    pairs = zip(rows["all on, 8 clients"].cpu_ms, rows["off, 8 clients"].cpu_ms, strict=True)
+    dearer = statistics.median(on / off for on, off in pairs) - 1
+    print(f"\nEverything on is {100 * dearer:.1f} % dearer than off (median over rounds).")
 
 
 if __name__ == "__main__":

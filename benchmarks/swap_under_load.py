@@ -5,7 +5,8 @@
 Two workers answer closed-loop clients while the pointer moves between two good bundles and, at
 random, to broken ones that skip the checks of `redshank models publish`: a flipped byte, a missing
 file, a missing folder, a bundle whose digests fit but whose golden answers are another network's,
-and a torn pointer file. Classes of the good bundles have different names, so that an answer whose
+one of another model, one whose graph has other classes than its manifest, and a torn pointer file.
+Classes of the good bundles have different names, so that an answer whose
 class and version disagree is found. Exit status 1 unless nothing failed, nothing was mislabelled,
 nothing broken answered and every good release came through.
 """
@@ -42,7 +43,16 @@ from redshank.registry import Registry
 
 from .serving_load import LoadResult, closed_loop, picture, running_server, write_network
 
-Kind = Literal["good", "flipped byte", "missing file", "missing folder", "wrong answers", "torn"]
+Kind = Literal[
+    "good",
+    "flipped byte",
+    "missing file",
+    "missing folder",
+    "wrong answers",
+    "other model",
+    "other classes",
+    "torn",
+]
 BROKEN: tuple[Kind, ...] = get_args(Kind)[1:]
 GOOD = {"20261122T090000-aaaaaa": "a", "20261122T100000-bbbbbb": "b"}
 
@@ -148,6 +158,10 @@ def break_bundle(good: Path, folder: Path, kind: Kind) -> None:
         write_golden(folder, dataclasses.replace(golden, logits_NC=golden.logits_NC[:, ::-1]))
         files = bundle.files | {GOLDEN_FILE: sha256_file(folder / GOLDEN_FILE)}
         bundle = dataclasses.replace(bundle, files=files)
+    if kind == "other model":
+        bundle = dataclasses.replace(bundle, model="another")
+    if kind == "other classes":
+        bundle = dataclasses.replace(bundle, classes=(*bundle.classes, "x-10"))
     write_bundle(folder, bundle)
     if kind == "missing file":
         (folder / MODEL_FILE).unlink()
@@ -168,6 +182,20 @@ def not_taken(answers: Iterable[tuple[float, str]], moves: list[Moved]) -> int:
     )
 
 
+def last_old_s(answers: Iterable[tuple[float, str]], moves: list[Moved]) -> float:
+    """How long after a good release, at worst, an answer still named the bundle before."""
+    named = list(answers)
+    ends = [moved.at_s for moved in moves[1:]] + [float("inf")]
+    late = [
+        at - moved.at_s
+        for moved, end in zip(moves, ends, strict=True)
+        if moved.kind == "good"
+        for at, version in named
+        if moved.at_s < at < end and version != moved.live
+    ]
+    return max(late, default=0.0)
+
+
 def print_table(result: LoadResult, moves: list[Moved]) -> int:
     """Markdown, and the exit status."""
     named = [(at, answer["version"]) for at, _, answer in result.answers]
@@ -179,6 +207,10 @@ def print_table(result: LoadResult, moves: list[Moved]) -> int:
     missed = not_taken(named, moves)
     kinds = Counter(moved.kind for moved in moves)
     latency_ms = np.array([latency for _, latency, _ in result.answers])
+    at_s = np.array([at for at, _ in named])
+    swapping = np.zeros(len(at_s), dtype=bool)
+    for moved in moves:
+        swapping |= (at_s >= moved.at_s) & (at_s < moved.at_s + 1.0)
     rows = [
         ("requests", len(result.answers) + len(result.failures)),
         ("good releases", kinds["good"]),
@@ -187,7 +219,12 @@ def print_table(result: LoadResult, moves: list[Moved]) -> int:
         ("class and version disagree", mislabelled),
         ("answers of a broken bundle", broken),
         ("good releases that never answered", missed),
+        (
+            "last answer of the old bundle after a good release, s",
+            f"{last_old_s(named, moves):.2f}",
+        ),
         ("latency ms, median and 99th percentile", _quantiles(latency_ms)),
+        ("the same within a second of a move", _quantiles(latency_ms[swapping])),
     ]
     print("| | |\n|---|---|")
     for name, value in rows:
