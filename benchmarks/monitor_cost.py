@@ -21,8 +21,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from monitoring.board import Board
 from monitoring.collector import BoardCollector
 from monitoring.evaluator import Evaluator, Pass, Surroundings
+from monitoring.retraining_series import RetrainingSeries
 from redshank.events import SCHEMA, Event, EventWriter
+from redshank.registry import Registry
 from redshank.settings import MonitoringSettings
+from redshank.store.control import open_control
 from redshank.store.monitor import open_monitor
 
 from .monitor_field import PLAN
@@ -104,14 +107,19 @@ def evaluate(pools: Pools, root: Path, domains: int) -> tuple[list[float], Evalu
     return found, evaluator
 
 
-def scrape_s(evaluator: Evaluator) -> tuple[float, int]:
+def scrape_s(evaluator: Evaluator, root: Path) -> tuple[float, int]:
     """CPU seconds and bytes of one scrape of every domain."""
-    board = Board(MonitoringSettings(), lambda: START + TICKS)
+    settings = MonitoringSettings(metrics_domains=len(evaluator.answering_rows()))
+    board = Board(settings, lambda: START + TICKS)
     board.publish(evaluator, Pass(1, 1, 0.0))
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(BoardCollector(board))
+    control = open_control(root / "control.db")
+    retraining = RetrainingSeries(control, Registry(root / "models", root / "bundles"))
+    registry.register(BoardCollector(board, retraining))
     size = len(generate_latest(registry))
-    return statistics.median(cpu(lambda: generate_latest(registry)) for _ in range(3)), size
+    found = statistics.median(cpu(lambda: generate_latest(registry)) for _ in range(3))
+    control.close()
+    return found, size
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ticks, evaluator = evaluate(pools, Path(folder), domains)
             rows = evaluator.answering_rows()
             memory = statistics.median(len(json.dumps(row.memory)) for row in rows)
-            scrape, size = scrape_s(evaluator)
+            scrape, size = scrape_s(evaluator, Path(folder))
             evaluator.store.engine.dispose()
         print(
             f"| a tick of {domains} domains, {PER_DOMAIN} images each, learning | "

@@ -118,7 +118,7 @@ class Evaluator:
             else:
                 break
         self._close_replaced()
-        tidy_up(self.store, self._fleet, keep_ticks=self.plan.keep_ticks, named=self.around.named)
+        tidy_up(self.store, self._fleet, plan=self.plan, named=self.around.named)
         waits += tuple(reader.problem for reader in readers if reader.problem)
         return Pass(ticks, events, time.perf_counter() - started, waits + self._deliver())
 

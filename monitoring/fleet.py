@@ -33,6 +33,7 @@ class Fleet:
     def load(self) -> None:
         """Take up where the database stands."""
         self.last_tick = self._store.last_tick()
+        self._day = -1
         self.rows: dict[StreamKey, StreamRow] = {}
         self._streams: dict[StreamKey, Stream] = {}
         for row in self._store.streams():
@@ -44,6 +45,12 @@ class Fleet:
         for alarm in self._store.alarms(open_only=True):
             self._alarms.setdefault(alarm.key, {})[alarm.alarm_id] = alarm
         self.has_unsent = bool(self._store.unsent_triggers())
+
+    def is_new_day(self, tick_s: float) -> bool:
+        """Whether the newest tick lies in another day (UTC) than when this was asked last."""
+        day, before = int(self.last_tick * tick_s // 86_400), self._day
+        self._day = day
+        return day != before
 
     def stream(self, key: StreamKey) -> Stream:
         """The stream of a key, a new one when it was never seen."""

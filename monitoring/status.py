@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from redshank.cells import mean_confidence
 from redshank.errors import InputError
 from redshank.files import Clock, rfc3339
 from redshank.records import did_you_mean
 from redshank.registry import Registry
 from redshank.settings import Settings
 from redshank.store.monitor import open_monitor
+from redshank.store.monitor_days import days_of
 from redshank.store.monitor_rows import StreamRow, Window
 
 from .verdict import answering_rows, present_state, rounded
@@ -50,6 +52,28 @@ def domain_history(settings: Settings, *, domain: str, model: str) -> list[dict[
             hint="`redshank watch status` lists domains.",
         )
     return [_tick(window) for window in windows]
+
+
+def domain_days(settings: Settings, *, domain: str, model: str) -> list[dict[str, Any]]:
+    """One JSON object a past day (UTC) and version of a domain, in order of time.
+
+    Raises:
+        InputError: no evaluator has run yet.
+    """
+    store = open_monitor(settings.home.monitor_database, create=False)
+    return [
+        {
+            **day.key._asdict(),
+            "day": rfc3339(day.day * 86_400.0)[:10],
+            "images": day.events - day.errors,
+            "errors": day.errors,
+            "scenes": day.scenes,
+            "mean_confidence": mean_confidence(day.cells_CZ) if day.cells_CZ.any() else None,
+            "defects": vars(day.defects),
+            "state": day.state,
+        }
+        for day in days_of(store.engine, model=model, domain=domain)
+    ]
 
 
 def _tick(window: Window) -> dict[str, Any]:

@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metrics-port", type=int, metavar="PORT", help="metrics and console; 0: any free"
     )
     parser.add_argument("--json", action="store_true", help="status or history as JSON on stdout")
+    parser.add_argument("--daily", action="store_true", help="history by day, kept for ever")
     parser.add_argument("--domain", metavar="D", help="of history, accept and export")
     parser.add_argument("--out", type=Path, metavar="FILE", help="of export: the Parquet file")
     parser.add_argument("--since", metavar="T", help="of export: UTC, 2026-11-22[T08:00:00Z]")
@@ -121,9 +122,12 @@ def _status(settings: Settings, *, as_json: bool) -> int:
 
 
 def _history(settings: Settings, domain: str, options: Options) -> int:
-    from monitoring.status import domain_history
+    from monitoring.status import domain_days, domain_history
 
-    rows = domain_history(settings, domain=domain, model=options.model or settings.serving.model)
+    model = options.model or settings.serving.model
+    if options.daily:
+        return _days(domain_days(settings, domain=domain, model=model), as_json=options.json)
+    rows = domain_history(settings, domain=domain, model=model)
     if options.json:
         print_json(rows)
         return 0
@@ -135,6 +139,18 @@ def _history(settings: Settings, domain: str, options: Options) -> int:
             for name, numbers in row["evidence"].items()
         )
         print(f"{row['at']:<24} {row['images']:>6} {confidence:>10} {row['state']} {evidence}")
+    return 0
+
+
+def _days(rows: list[dict[str, Any]], *, as_json: bool) -> int:
+    if as_json:
+        print_json(rows)
+        return 0
+    print(f"{'day':<11} {'images':>8} {'errors':>7} {'confidence':>10} state")
+    for row in rows:
+        confidence = "" if row["mean_confidence"] is None else f"{row['mean_confidence']:.1%}"
+        numbers = f"{row['images']:>8} {row['errors']:>7} {confidence:>10}"
+        print(f"{row['day']:<11} {numbers} {row['state']}")
     return 0
 
 

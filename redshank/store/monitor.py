@@ -116,7 +116,7 @@ class MonitorStore:
     def commit(self, change: TickWrite) -> None:
         """Write one tick, all or nothing."""
         with db.write(self.engine) as connection:
-            forget(connection, change.gone)
+            forget(connection, change.gone, and_days=True)
             if change.windows:
                 connection.execute(sa.insert(WINDOWS), [window_values(w) for w in change.windows])
             for reference in change.references:

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from . import engine as db
+from .monitor_days import DAYS
 from .monitor_rows import StreamKey
 from .monitor_schema import ACCEPTANCES, CHECKPOINTS, META, REFERENCES, STREAMS, WINDOWS
 
@@ -61,10 +62,11 @@ def tidy(engine: sa.Engine, *, tick: int, horizon: int, gone: Sequence[StreamKey
         connection.execute(sa.insert(META).values(name=TIDIED, value=str(tick)))
 
 
-def forget(connection: sa.Connection, gone: Sequence[StreamKey]) -> None:
-    """Delete everything of these streams but their alarms."""
+def forget(connection: sa.Connection, gone: Sequence[StreamKey], *, and_days: bool = False) -> None:
+    """Delete everything of these streams but their alarms and, unless said, their days."""
+    tables = (WINDOWS, STREAMS, REFERENCES, CHECKPOINTS, ACCEPTANCES)
     for key in gone:
-        for table in (WINDOWS, STREAMS, REFERENCES, CHECKPOINTS, ACCEPTANCES):
+        for table in (*tables, DAYS) if and_days else tables:
             same = (table.c[name] == value for name, value in key._asdict().items())
             connection.execute(sa.delete(table).where(*same))
 

@@ -28,7 +28,8 @@ DEFECTS = tuple(f.name for f in fields(Defects))
 METADATA = sa.MetaData()
 
 
-def _key_columns() -> list[sa.Column[str]]:
+def key_columns() -> list[sa.Column[str]]:
+    """Fresh columns of a `StreamKey`, part of the primary key."""
     return [sa.Column(name, sa.String, primary_key=True) for name in StreamKey._fields]
 
 
@@ -53,7 +54,7 @@ CURSORS = sa.Table(
 WINDOWS = sa.Table(
     "monitor_windows",
     METADATA,
-    *_key_columns(),
+    *key_columns(),
     sa.Column("tick", sa.BigInteger, primary_key=True),
     sa.Column("at_s", sa.Double, nullable=False),
     sa.Column("events", sa.Integer, nullable=False),
@@ -69,7 +70,7 @@ WINDOWS = sa.Table(
 STREAMS = sa.Table(
     "monitor_streams",
     METADATA,
-    *_key_columns(),
+    *key_columns(),
     sa.Column("last_tick", sa.BigInteger, nullable=False),
     sa.Column("last_event_s", sa.Double, nullable=False),
     sa.Column("state", sa.String, nullable=False),
@@ -80,7 +81,7 @@ STREAMS = sa.Table(
 REFERENCES = sa.Table(
     "monitor_references",
     METADATA,
-    *_key_columns(),
+    *key_columns(),
     sa.Column("kind", sa.String, primary_key=True),
     sa.Column("tick", sa.BigInteger, primary_key=True),
     sa.Column("scenes", sa.Double, nullable=False),
@@ -120,7 +121,7 @@ ACCEPTANCES = sa.Table(
 CHECKPOINTS = sa.Table(
     "monitor_checkpoints",
     METADATA,
-    *_key_columns(),
+    *key_columns(),
     sa.Column("tick", sa.BigInteger, primary_key=True),
     sa.Column("memory", sa.Text, nullable=False),
 )
