@@ -12,7 +12,6 @@ import math
 import torch
 from torch import Tensor
 
-from redshank.nn.gather import gather_rows
 from redshank.nn.pseudo_labels import moved, probabilities
 
 MAX_RATIO = 10.0
@@ -33,8 +32,8 @@ def updated_prior(prior_SC: Tensor, logits_BC: Tensor, domain_B: Tensor, momentu
         domain_B: int64 in [0, S).
         momentum: in [0, 1).
     """
-    prob_BC, domain_B = gather_rows(probabilities(logits_BC)), gather_rows(domain_B)
-    sum_SC = prior_SC.new_zeros(prior_SC.shape).index_add_(0, domain_B, prob_BC.to(prior_SC.dtype))
+    prob_BC = probabilities(logits_BC).to(prior_SC.dtype)
+    sum_SC = prior_SC.new_zeros(prior_SC.shape).index_add_(0, domain_B, prob_BC)
     count_S = torch.bincount(domain_B, minlength=len(prior_SC))[:, None]
     mean_SC = sum_SC / count_S.clamp_min(1)
     return torch.where(count_S > 0, moved(prior_SC, mean_SC, momentum), prior_SC)

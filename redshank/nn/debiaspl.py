@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import torch
 
-from redshank.nn.gather import gather_rows
 from redshank.nn.pseudo_labels import PseudoLabels, Rule, State, Weak, moved, probabilities
 
 TINY = 1e-12
@@ -34,7 +33,7 @@ def debiaspl(weak: Weak, state: State, rule: Rule) -> tuple[PseudoLabels, State]
     confidence_B, label_B = (logits_BC - shift_C).softmax(dim=1).max(dim=1)
     weight_B = (confidence_B >= rule.threshold).to(logits_BC.dtype)
     if len(label_B):
-        mean_C = gather_rows(probabilities(logits_BC)).mean(dim=0)
+        mean_C = probabilities(logits_BC).mean(dim=0)
         state = {"prob_C": moved(state["prob_C"], mean_C, rule.momentum)}
     margin_C = rule.debias * state["prob_C"].clamp_min(TINY).log()
     return PseudoLabels(label_B, weight_B, confidence_B, margin_C=margin_C), state

@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from redshank.nn.gather import gather_rows
 from redshank.nn.pseudo_labels import PseudoLabels, Rule, State, Weak, probabilities
 
 UNUSED = -1
@@ -58,7 +57,6 @@ def learning_effect(label_N: Tensor, num_classes: int) -> Tensor:
 
 
 def _remembered(label_N: Tensor, image_B: Tensor, label_B: Tensor, sure_B: Tensor) -> Tensor:
-    image_B, label_B, sure_B = gather_rows(image_B), gather_rows(label_B), gather_rows(sure_B)
     label_N = label_N.clone()
     label_N[image_B[sure_B]] = label_B[sure_B]
     return label_N

@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from redshank.nn.gather import gather_rows
 from redshank.nn.pseudo_labels import PseudoLabels, Rule, State, Weak, moved, probabilities
 
 FAIRNESS_WEIGHT = 0.05
@@ -36,7 +35,7 @@ def freematch(weak: Weak, state: State, rule: Rule) -> tuple[PseudoLabels, State
     """
     prob_BC = probabilities(weak.logits_BC)
     confidence_B, label_B = prob_BC.max(dim=1)
-    state = _updated(state, gather_rows(prob_BC), rule.momentum) if len(label_B) else state
+    state = _updated(state, prob_BC, rule.momentum) if len(label_B) else state
     local_C = state["prob_C"] / state["prob_C"].max()
     threshold_C = (local_C * state["confidence"]).clamp_min(rule.floor)
     weight_B = (confidence_B >= threshold_C[label_B]).to(prob_BC.dtype)

@@ -3,7 +3,8 @@
     pseudo, state = method(weak, state, rule)
 
 A state is a few tensors by name, so that a checkpoint can hold it. Nothing here has a gradient but
-`pseudo_label_loss`. Shapes: B rows, C classes.
+`pseudo_label_loss`. In several processes, give a method the rows of all of them (`gather`): their
+states drift apart otherwise. Shapes: B rows, C classes.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from redshank.nn.gather import gather_rows
 from redshank.nn.pseudo_labels import PseudoLabels, Rule, State, Weak, moved, probabilities
 
 SIGMAS = 2.0
@@ -36,7 +35,7 @@ def softmatch(weak: Weak, state: State, rule: Rule) -> tuple[PseudoLabels, State
     """
     prob_BC = probabilities(weak.logits_BC)
     confidence_B, label_B = prob_BC.max(dim=1)
-    state = _updated(state, gather_rows(prob_BC), rule.momentum) if len(label_B) else state
+    state = _updated(state, prob_BC, rule.momentum) if len(label_B) else state
     aligned_B = _uniformly_aligned(prob_BC, state["prob_C"]).max(dim=1).values
     below_B = (aligned_B - state["mean"].clamp_min(rule.floor)).clamp_max(0.0)
     weight_B = torch.exp(-(below_B**2) * SIGMAS**2 / (2.0 * state["variance"].clamp_min(TINY)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -219,6 +221,12 @@ def test_labels_of_no_rows_are_empty_and_leave_the_state(name: str) -> None:
     assert all(torch.equal(after[n], before[n]) for n in before if n != "threshold_C")
     strong = torch.zeros(0, CLASSES, requires_grad=True)
     assert pseudo_label_loss(strong, pseudo).requires_grad
+
+
+@pytest.mark.parametrize("name", sorted(BASE_METHODS))
+def test_a_method_is_one_short_file(name: str) -> None:
+    path = Path(inspect.getfile(BASE_METHODS[name].assign))
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 120
 
 
 @pytest.mark.parametrize("name", sorted(BASE_METHODS))
