@@ -96,13 +96,14 @@ class TrainingSettings:
     ] = "fixmatch"
     """What makes pseudo-labels of unlabelled images; supervised takes none."""
     backbone: str = "small_cnn"
-    """small_cnn (32 px), resnet18, resnet34 or resnet50."""
+    """small_cnn (32 px); a resnet, convnext, efficientnet or vit by its torchvision name, like
+    resnet18 or vit_b_16; timm:NAME where timm is installed."""
     width: int = 32
     """Channels of the small CNN."""
     image_size: int = 32
     """Height and width in pixels after decoding."""
     weights: str = ""
-    """File of pretrained backbone weights (safetensors, or torchvision's .pth); empty: scratch."""
+    """File of pretrained weights of that network (safetensors or .pth); empty: scratch."""
     steps: int = 2000
     """Steps of the optimiser."""
     labelled_per_step: int = 24
@@ -154,7 +155,12 @@ class TrainingSettings:
     compile: bool = False
     """Compile the network (torch.compile); pays in long trainings, needs a C++ compiler."""
     prefetch: Literal["auto", "on", "off"] = "auto"
-    """Read the next step's images while this one computes; auto: where the device is a GPU."""
+    """Read the next step's images while this one computes; auto: on a GPU, and when streaming."""
+    pixels: Literal["disk", "stream"] = "disk"
+    """disk: all images decoded once into one file; stream: decoded when needed, for sets whose
+    pixels (3 bytes each) do not fit the disk."""
+    pixels_memory_mb: int = 1000
+    """Most memory for decoded images when streaming, in each process."""
     tensorboard: str = ""
     """Folder of TensorBoard logs, each training in its own subfolder; empty: none."""
     checkpoint_every: int = 500

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from redshank.errors import ConfigError, InputError, MissingPartError
-from redshank.nn.backbones import BACKBONES, RESNETS, Backbone, build_backbone
+from redshank.nn.backbones import BACKBONES, Backbone, build_backbone
 from redshank.nn.checkpoint import load_model
+from redshank.nn.feature_networks import TIMM
 from redshank.run import WEIGHTS_FILE, Run
 from redshank.settings import TrainingSettings
 
@@ -29,6 +30,7 @@ def check_settings(settings: TrainingSettings) -> None:
         "colour_jitter": (settings.colour_jitter, 0.0, 1.0),
         "held_out_steps": (settings.held_out_steps, 1, 10**9),
         "checkpoint_every": (settings.checkpoint_every, 1, 10**9),
+        "pixels_memory_mb": (settings.pixels_memory_mb, 1, 10**9),
         "threads": (settings.threads, 0, 4096),
         "seed": (settings.seed, 0, 2**31),
         "fixmatch.weight": (settings.fixmatch.weight, 0.0, 1e6),
@@ -54,25 +56,39 @@ def check_settings(settings: TrainingSettings) -> None:
     for name, (value, low, high) in limits.items():
         if not low <= value <= high:
             raise ConfigError(f"training.{name} is {value}, expected {low} to {high}")
-    if settings.backbone not in BACKBONES:
+    name = settings.backbone
+    if name not in BACKBONES and not name.startswith(TIMM):
         raise ConfigError(
-            f"training.backbone is {settings.backbone!r}, expected one of {', '.join(BACKBONES)}"
+            f"training.backbone is {name!r}, expected one of {', '.join(BACKBONES)}, or {TIMM}NAME"
         )
     if settings.weights:
-        _check_weights(settings.backbone, Path(settings.weights))
+        _check_weights_file(name, Path(settings.weights))
+    if settings.weights or name.startswith((TIMM, "vit_")):
+        _build_once(settings)
 
 
-def _check_weights(backbone: str, weights: Path) -> None:
-    """Reads them once before hours of decoding, and leaves the random state alone."""
-    if backbone not in RESNETS:
+def _check_weights_file(backbone: str, weights: Path) -> None:
+    if backbone == "small_cnn":
         raise ConfigError(
             f"training.weights is {weights}, but {backbone} takes no pretrained weights",
-            hint=f"Set training.backbone to one of {', '.join(RESNETS)}.",
+            hint="Set training.backbone to another network, like resnet18.",
         )
     if not weights.is_file():
         raise InputError(f"training.weights: {weights} does not exist")
-    with torch.random.fork_rng(devices=[]):
-        build_backbone(backbone, 2, weights=weights)
+
+
+def _build_once(settings: TrainingSettings) -> None:
+    """Shows before hours of decoding whether it can be built; leaves the random state alone."""
+    try:
+        with torch.random.fork_rng(devices=[]):
+            build_backbone(
+                settings.backbone,
+                2,
+                weights=Path(settings.weights) if settings.weights else None,
+                image_size=settings.image_size,
+            )
+    except ValueError as error:
+        raise ConfigError(f"training.backbone: {error}") from error
 
 
 def choose_device(name: str) -> torch.device:

@@ -27,6 +27,7 @@ def initial_model(data: TrainingData, settings: TrainingSettings) -> Backbone:
             width=settings.width,
             weights=Path(settings.weights) if settings.weights else None,
             head=settings.head,
+            image_size=settings.image_size,
         )
     if settings.mixstyle:
         add_mixstyle(model.features, settings.mixstyle)
@@ -47,6 +48,7 @@ def views_of(settings: TrainingSettings) -> Views:
         ),
         style_labelled=style.labelled,
         strong_labelled=settings.labelled_view == "strong",
+        labelled_pairs=settings.method == "defixmatch",
     )
 
 

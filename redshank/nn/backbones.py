@@ -5,29 +5,20 @@ Shapes: B images, 3 channels, H x W pixels, C classes, D embedding features.
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from redshank.errors import InputError
+from redshank.nn.feature_networks import LAST_LAYER, TIMM, build_features
 from redshank.nn.heads import build_head
 
-RESNETS = ("resnet18", "resnet34", "resnet50")
-BACKBONES = ("small_cnn", *RESNETS)
+BACKBONES = ("small_cnn", *LAST_LAYER)
+"""Known by name; `timm:NAME` is one too where timm is installed."""
 
 SMALL_CNN_PLACES = 2
 """Rows and columns of the small network's last map; image sizes are multiples of 32 best."""
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-_WEIGHTS_HINT = (
-    "Give the state_dict of the same torchvision network, as torch.save(model.state_dict(), FILE) "
-    "or safetensors write it."
-)
 
 
 class Backbone(nn.Module):
@@ -73,32 +64,48 @@ def build_backbone(
     width: int = 32,
     weights: Path | None = None,
     head: str = "linear",
+    image_size: int = 224,
 ) -> Backbone:
     """Builds a network by name, with random weights unless a file of features is given.
 
     Args:
-        name: one of `BACKBONES`. `small_cnn` is for images of about 32 px.
+        name: one of `BACKBONES`, or `timm:NAME`. `small_cnn` is for images of about 32 px.
         num_classes: C, at least 2.
-        width: channels of each layer of `small_cnn`; ResNets have their own.
-        weights: a torchvision ResNet's own keys as safetensors or .pth (`fc.*` is ignored); never
+        width: channels of each layer of `small_cnn`; the others have their own.
+        weights: the network's own keys as safetensors or .pth (its last layer is ignored); never
             downloaded, never unpickled beyond tensors.
         head: `linear` or `cosine`, see `redshank.nn.heads`.
+        image_size: height and width, which vision transformers are built for.
 
     Raises:
-        ValueError: unknown name, or weights for a network that takes none.
+        ValueError: unknown name, a size that the network cannot take, or weights for a network that
+            takes none.
         InputError: the file holds no tensors, or those of another network.
+        MissingPartError: a network of timm, which is not installed.
     """
-    if name not in BACKBONES:
-        raise ValueError(f"unknown backbone {name!r}, expected one of {', '.join(BACKBONES)}")
-    if name in RESNETS:
-        model = _resnet(name, num_classes, weights, head)
-    else:
+    if name not in BACKBONES and not name.startswith(TIMM):
+        raise ValueError(
+            f"unknown backbone {name!r}, expected one of {', '.join(BACKBONES)}, or {TIMM}NAME"
+        )
+    if name == "small_cnn":
         if weights is not None:
             raise ValueError(f"small_cnn takes no pretrained weights, got {weights}")
         model = Backbone(_small_cnn(width), width * SMALL_CNN_PLACES**2, num_classes, head=head)
+    else:
+        found = build_features(name, image_size, weights)
+        model = Backbone(
+            found.module,
+            found.embedding_dim,
+            num_classes,
+            head=head,
+            mean=found.mean,
+            std=found.std,
+        )
     model.recipe = {"name": name, "num_classes": num_classes, "width": width}
     if head != "linear":  # files with the usual head stay readable by older code
         model.recipe["head"] = head
+    if name.startswith((TIMM, "vit_")):
+        model.recipe["image_size"] = image_size
     return model
 
 
@@ -117,50 +124,3 @@ def _small_cnn(width: int) -> nn.Sequential:
             nn.ReLU(inplace=True),
         ]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(SMALL_CNN_PLACES), nn.Flatten())
-
-
-def _resnet(name: str, num_classes: int, weights: Path | None, head: str) -> Backbone:
-    import torchvision.models
-
-    net = torchvision.models.get_model(name, weights=None)
-    embedding_dim = int(net.fc.in_features)
-    net.fc = nn.Identity()
-    if weights is not None:
-        state = _read_weights(weights)
-        _check_fit(net.state_dict(), state, f"{weights} holds no {name}")
-        net.load_state_dict(state)
-    return Backbone(
-        net, embedding_dim, num_classes, head=head, mean=IMAGENET_MEAN, std=IMAGENET_STD
-    )
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file, without those of the last layer."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    state: Any
-    try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise InputError(f"{path} is no file of tensors: {reason}", hint=_WEIGHTS_HINT) from error
-    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise InputError(f"{path} holds more, or other, than named tensors", hint=_WEIGHTS_HINT)
-    return {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
-
-
-def _check_fit(own: dict[str, Tensor], given: dict[str, Tensor], claim: str) -> None:
-    wrong = [name for name in given if name not in own]
-    for name, tensor in own.items():  # files from before 2018 have no batch counters
-        if name in given or not name.endswith("num_batches_tracked"):
-            wrong += [] if name in given and given[name].shape == tensor.shape else [name]
-    if wrong:
-        raise InputError(
-            f"{claim}: {len(wrong)} tensors are missing, unknown or of another shape, "
-            f"like {wrong[0]!r}",
-            hint=_WEIGHTS_HINT,
-        )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from redshank.errors import InputError
+from redshank.errors import InputError, MissingPartError
 from redshank.nn.backbones import build_backbone
+from redshank.nn.checkpoint import load_model, save_model
+from redshank.nn.feature_networks import LAST_LAYER
 
 
 @pytest.mark.parametrize(
@@ -86,3 +89,68 @@ def test_old_weight_files_without_batch_counters_fit(tmp_path: Path) -> None:
     torch.save(old, tmp_path / "old.pth")
     model = build_backbone("resnet18", 2, weights=tmp_path / "old.pth")
     assert torch.equal(model.features.state_dict()["conv1.weight"], state["conv1.weight"])
+
+
+def test_a_transformer_is_built_again_for_its_size(tmp_path: Path) -> None:
+    pytest.importorskip("timm", reason="timm is not installed (extra timm)")
+    model = build_backbone("timm:test_vit", 3, image_size=48).eval()
+    save_model(tmp_path / "model.safetensors", model)
+    again = load_model(tmp_path / "model.safetensors")
+    x_B3HW = torch.rand(2, 3, 48, 48)
+    torch.testing.assert_close(again(x_B3HW)[0], model(x_B3HW)[0])
+    assert again.recipe["image_size"] == 48
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_convnext", "test_efficientnet", "test_resnet"])
+def test_timm_networks_learn_and_take_their_weights_from_a_file(name: str, tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm", reason="timm is not installed (extra timm)")
+    donor = timm.create_model(name, num_classes=10, **({"img_size": 48} if "vit" in name else {}))
+    save_file(donor.state_dict(), tmp_path / "donor.safetensors")
+    model = build_backbone(f"timm:{name}", 4, weights=tmp_path / "donor.safetensors", image_size=48)
+    logits_BC, embedding_BD = model(torch.rand(4, 3, 48, 48))
+    assert logits_BC.shape == (4, 4)
+    assert embedding_BD.shape == (4, model.embedding_dim)
+    logits_BC.square().sum().backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    for key, value in model.features.state_dict().items():
+        if "running" not in key and "num_batches" not in key:
+            assert torch.equal(value, donor.state_dict()[key])
+
+
+def test_what_timm_has_not_got_is_named() -> None:
+    pytest.importorskip("timm", reason="timm is not installed (extra timm)")
+    with pytest.raises(ValueError, match="has no 'test_vitt'"):
+        build_backbone("timm:test_vitt", 3)
+
+
+def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(MissingPartError) as caught:
+        build_backbone("timm:test_vit", 3)
+    assert "redshank[timm]" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "features"), [("efficientnet_b0", 1280), ("convnext_tiny", 768), ("vit_b_32", 768)]
+)
+def test_the_last_layer_of_torchvisions_families_gives_way(name: str, features: int) -> None:
+    with torch.device("meta"):  # shapes only: no weights are made
+        model = build_backbone(name, 3, image_size=64).eval()
+        logits_BC, embedding_BD = model(torch.rand(2, 3, 64, 64))
+    assert logits_BC.shape == (2, 3)
+    assert embedding_BD.shape == (2, features) == (2, model.embedding_dim)
+    assert isinstance(model.features.get_submodule(LAST_LAYER[name]), nn.Identity)
+
+
+def test_a_transformer_refuses_sizes_that_are_no_whole_number_of_patches() -> None:
+    with torch.device("meta"), pytest.raises(ValueError, match="takes no images of 50 px"):
+        build_backbone("vit_b_16", 3, image_size=50)
+
+
+def test_position_embeddings_follow_the_image_size(tmp_path: Path) -> None:
+    donor = build_backbone("vit_b_32", 2, image_size=96).features
+    torch.save(donor.state_dict(), tmp_path / "vit.pth")
+    model = build_backbone("vit_b_32", 2, image_size=64, weights=tmp_path / "vit.pth")
+    own = model.features.state_dict()
+    assert own["encoder.pos_embedding"].shape == (1, 5, 768)  # 2 x 2 patches and the class token
+    assert torch.equal(own["conv_proj.weight"], donor.state_dict()["conv_proj.weight"])

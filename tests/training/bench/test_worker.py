@@ -8,6 +8,7 @@ import pytest
 
 from redshank.dataset import Manifest, read_manifest
 from tests.training.conftest import SMALL, MakeManifest
+from training.batches import Batch, Batches
 from training.bench.cells import Cell, CellPlan, cell_path, data_digest, find_cell
 from training.bench.worker import Answer, Job, run_job
 
@@ -63,20 +64,18 @@ def test_a_locked_cell_is_busy(images: Manifest, tmp_path: Path) -> None:
 def test_a_killed_training_goes_on_to_the_same_figures(
     images: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training import fit
-
     job = make_job(images, steps=12)
     assert run_job(job, images, tmp_path / "whole", keep_runs=False).state == "done"
-    advance = fit.Loop.advance
+    batch = Batches.batch
     steps: list[int] = []
 
-    def dying(loop: fit.Loop) -> None:
-        steps.append(loop.step)
-        if loop.step == 9 and len(steps) < 11:
+    def dying(batches: Batches, step: int) -> Batch:
+        steps.append(step)
+        if step == 9 and len(steps) < 11:
             raise KeyboardInterrupt
-        advance(loop)
+        return batch(batches, step)
 
-    monkeypatch.setattr(fit.Loop, "advance", dying)
+    monkeypatch.setattr(Batches, "batch", dying)
     with pytest.raises(KeyboardInterrupt):
         run_job(job, images, tmp_path / "killed", keep_runs=False)
     assert run_job(job, images, tmp_path / "killed", keep_runs=False).state == "done"
