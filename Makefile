@@ -58,12 +58,16 @@ bench: $(VENV)/.ready  ## leave-one-domain-out table (hours on two cores; resume
 prove: $(VENV)/.ready prove-monitor  ## long proofs of docs/proofs.md: kills, broken releases, the monitor's promise
 	$(BIN)/python -m benchmarks.kill_ring --seeds 0 1 2 --kills 14 --minutes 3
 	$(BIN)/python -m benchmarks.swap_under_load --releases 40
+	$(BIN)/python -m benchmarks.hostile_uploads --uploads 50000
 
 prove-monitor: $(VENV)/.ready  ## false alarms, delay, a month of a fleet, cost of watching (minutes)
 	$(BIN)/python -m benchmarks.monitor_false_alarms
 	$(BIN)/python -m benchmarks.monitor_delay
 	$(BIN)/python -m benchmarks.monitor_fleet
 	$(BIN)/python -m benchmarks.monitor_cost
+
+bento: $(VENV)/.ready  ## pack the live model of CONFIG (the demo's unless given) as a Bento in var/bento
+	$(BIN)/python -m redshank serve --config $(or $(CONFIG),var/demo/redshank.toml) --bento var/bento
 
 gpu-test: $(VENV)/.ready  ## tests that need an NVIDIA device; skipped with a reason where there is none
 	$(BIN)/python -m pytest -m gpu

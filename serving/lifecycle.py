@@ -25,6 +25,7 @@ from redshank.files import read_json
 from redshank.records import from_dict
 from redshank.settings import Settings
 
+from . import packed
 from .worker import Slot, Worker
 
 SETTINGS_FILE = "REDSHANK_SERVE_SETTINGS"
@@ -36,12 +37,14 @@ log = logging.getLogger("redshank.serving")
 
 
 def resolved_settings() -> Settings:
-    """The settings that `redshank serve` resolved for its workers.
+    """The settings that `redshank serve` resolved for its workers, or those of a Bento.
 
     Raises:
-        ConfigError: the process was not started by `redshank serve`.
+        ConfigError: the process was started by neither.
     """
     path = os.environ.get(SETTINGS_FILE, "")
+    if not path and packed.FOLDER.is_dir():
+        return packed.packed_settings(os.environ)
     if not path:
         raise ConfigError(
             f"{SETTINGS_FILE} is not set", hint="Start the service with `redshank serve`."

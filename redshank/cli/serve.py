@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from redshank.settings import Settings
 
@@ -19,12 +20,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check", action="store_true", help="check settings, port and release, then exit"
     )
+    parser.add_argument(
+        "--bento",
+        type=Path,
+        metavar="DIR",
+        help="start nothing: pack the live bundle and the service as a Bento into DIR",
+    )
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Check, then become the BentoML supervisor."""
     from serving import launch
 
+    if options.bento is not None:
+        from serving.bento import build_bento
+
+        print(build_bento(settings, options.bento))
+        return 0
     serving = settings.serving
     what = f"{serving.model!r} on {launch.url(serving)} with {serving.workers} worker(s)"
     if options.check:
