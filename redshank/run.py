@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,10 @@ class HistoryRow:
     pseudo_label_precision: float | None
     learning_rate: float
     images_per_s: float
+    mask_rate_by_domain: dict[str, float] = field(default_factory=dict)
+    """The same share a domain, of those whose images were drawn."""
+    precision_by_domain: dict[str, float] = field(default_factory=dict)
+    """Of used pseudo-labels, a domain with known classes each."""
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,20 @@ import torch
 from torch import Generator, Tensor
 
 from .data import TrainingData
+from .draws import Draws, Share
+from .processes import Processes, current_processes
 from .sampler import DomainBatches, Indices
+from .style import Neighbours
 from .views import Views
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Views of one step on the device. L labelled and U unlabelled images."""
+    """One step on the device. L labelled and U unlabelled images.
+
+    Where several processes train, views are those of this process's share; labels, domains and
+    numbers are those of all.
+    """
 
     labelled_L3HW: Tensor
     label_L: Tensor
@@ -34,6 +41,24 @@ class Batch:
     strong_L3HW: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """Images of one step before they become views."""
+
+    indices: Indices
+    """Of all processes."""
+    share: Share
+    """Which of them become views here."""
+    images: Tensor
+    """uint8 of the share; of all of them where images take the looks of others."""
+
+    def own(self, device: torch.device) -> Tensor:
+        """The images of the share."""
+        whole = len(self.images) == self.share.total
+        images = self.images[self.share.rows] if whole else self.images
+        return images.to(device, non_blocking=True)
+
+
 class Batches:
     """Batches by number: the same seed and step give the same batch, whatever came before.
 
@@ -43,7 +68,6 @@ class Batches:
         unlabelled: images a step, spread evenly over source and target domains; 0 draws none.
         field_share: largest share of the unlabelled images that target domains may take.
         views: how images are changed.
-        labelled_pairs: make weak and strong views of the labelled images too.
         seed: of the draw and the views.
         device: where the views are made.
     """
@@ -58,7 +82,6 @@ class Batches:
         views: Views,
         seed: int,
         device: torch.device,
-        labelled_pairs: bool = False,
     ) -> None:
         field = field_images(data, unlabelled, field_share)
         targets = data.target_domains if field else ()
@@ -77,7 +100,6 @@ class Batches:
         drawn = [indices for pool, _ in streams[1:] for indices in pool.values()]
         self._drawable = np.unique(np.concatenate([*drawn, np.zeros(0, np.int64)]))
         self._data, self._seed, self._device = data, seed, device
-        self._labelled_pairs = labelled_pairs
         self._views, self._generator = views, Generator(device)
 
     @property
@@ -85,36 +107,55 @@ class Batches:
         """How many images the unlabelled part is drawn from."""
         return len(self._drawable)
 
-    def batch(self, step: int) -> Batch:
-        """The views of step `step` (from 0)."""
-        state = np.random.SeedSequence((self._seed, step)).generate_state(1, np.uint64)[0]
-        self._generator.manual_seed(int(state >> np.uint64(1)))
+    def batch(self, step: int, *, whole: bool = False) -> Batch:
+        """The views of step `step` (from 0): of this process's share, or of the whole step."""
+        return self.views(step, *self.draw(step, whole=whole))
+
+    def draw(self, step: int, *, whole: bool = False) -> tuple[Drawn, Drawn]:
+        """The labelled and unlabelled images of a step, ready for the device."""
+        processes = Processes() if whole else current_processes()
         labelled = self._labelled.batch(step)
         unlabelled = np.concatenate([stream.batch(step) for stream in self._unlabelled])
-        domain_L, domain_U = self._domains(labelled), self._domains(unlabelled)
-        images_U = self._images(unlabelled)
-        images_L = self._images(labelled)
-        views, generator = self._views, self._generator
+        return self._drawn(labelled, processes), self._drawn(unlabelled, processes)
+
+    def views(self, step: int, drawn_L: Drawn, drawn_U: Drawn) -> Batch:
+        """What `draw` gave, as the network sees it."""
+        state = np.random.SeedSequence((self._seed, step)).generate_state(1, np.uint64)[0]
+        self._generator.manual_seed(int(state >> np.uint64(1)))
+        views, device, data = self._views, self._device, self._data
+        draws_L, draws_U = (Draws(self._generator, drawn.share) for drawn in (drawn_L, drawn_U))
+        images_L, images_U = drawn_L.own(device), drawn_U.own(device)
+        near_L, near_U = self._neighbours(drawn_L), self._neighbours(drawn_U)
+        label_L = data.label_N[drawn_L.indices].to(device)
+        report_label_U = data.report_label_N[drawn_U.indices].to(device)
+        number_U = np.searchsorted(self._drawable, drawn_U.indices)
         batch = Batch(
-            views.labelled(images_L, domain_L, generator),
-            self._data.label_N[labelled].to(self._device),
-            views.weak(images_U, generator),
-            views.strong(images_U, domain_U, generator),
-            self._data.report_label_N[unlabelled].to(self._device),
-            domain_L,
-            domain_U,
-            torch.from_numpy(np.searchsorted(self._drawable, unlabelled)).to(self._device),
+            views.labelled(images_L, near_L, draws_L),
+            label_L,
+            views.weak(images_U, draws_U),
+            views.strong(images_U, near_U, draws_U),
+            report_label_U,
+            near_L.domain_A,
+            near_U.domain_A,
+            torch.from_numpy(number_U).to(device),
         )
-        if not self._labelled_pairs:
+        if not views.labelled_pairs:
             return batch
-        weak, strong = views.weak(images_L, generator), views.strong(images_L, domain_L, generator)
+        weak, strong = views.weak(images_L, draws_L), views.strong(images_L, near_L, draws_L)
         return dataclasses.replace(batch, weak_L3HW=weak, strong_L3HW=strong)
 
-    def _domains(self, indices: Indices) -> Tensor:
-        return torch.from_numpy(self._data.domain_N[indices]).to(self._device)
+    def _drawn(self, indices: Indices, processes: Processes) -> Drawn:
+        share = processes.share(len(indices))
+        needed = indices if self._views.borrow else indices[share.rows]
+        images = self._data.images_NHW3[torch.from_numpy(needed)]
+        if self._device.type == "cuda":
+            images = images.pin_memory()
+        return Drawn(indices, share, images)
 
-    def _images(self, indices: Indices) -> Tensor:
-        return self._data.images_NHW3[torch.from_numpy(indices)].to(self._device)
+    def _neighbours(self, drawn: Drawn) -> Neighbours:
+        domain_A = torch.from_numpy(self._data.domain_N[drawn.indices]).to(self._device)
+        images = drawn.images.to(self._device, non_blocking=True) if self._views.borrow else None
+        return Neighbours(images, domain_A)
 
 
 def field_images(data: TrainingData, unlabelled: int, field_share: float) -> int:

@@ -17,7 +17,8 @@ from torch import Tensor
 from redshank.dataset import Manifest, Split
 from redshank.errors import InputError
 
-from .images import Progress, load_images
+from .images import Progress, load_images, same_files
+from .streamed import StreamedImages
 
 Indices = npt.NDArray[np.int64]
 
@@ -36,8 +37,8 @@ class TrainingData:
     """All of them; `domain_N` counts in this order."""
     source_domains: tuple[str, ...]
     target_domains: tuple[str, ...]
-    images_NHW3: Tensor
-    """uint8."""
+    images_NHW3: Tensor | StreamedImages
+    """uint8; indexed by numbers of images."""
     label_N: Tensor
     """int64; -1 where training has no label."""
     report_label_N: Tensor
@@ -85,14 +86,29 @@ def _spread(indices: Indices, count: int) -> Indices:
     return indices[places.astype(np.int64)]
 
 
-def load_data(manifest: Manifest, size: int, cache: Path, progress: Progress) -> TrainingData:
+def load_data(
+    manifest: Manifest, size: int, cache: Path, progress: Progress, *, stream_bytes: int = 0
+) -> TrainingData:
     """Decodes a manifest's images and checks that training is possible.
+
+    Args:
+        manifest: read.
+        size: height and width of the pixels.
+        cache: file of all pixels, see `load_images`.
+        progress: called with (phase, done, total).
+        stream_bytes: above 0, no file is written: images are decoded when they are needed, and so
+            many bytes of them stay in memory.
 
     Raises:
         InputError: no labelled training image, a class without any, or a broken image.
     """
     check_labels(manifest)
-    images_NHW3 = load_images(manifest, size, cache, progress)
+    images: Tensor | StreamedImages
+    if stream_bytes:
+        with same_files(manifest, size, cache.with_suffix(".key")):
+            images = StreamedImages(manifest, size, stream_bytes)
+    else:
+        images = torch.from_numpy(load_images(manifest, size, cache, progress))
     items, domains = manifest.items, manifest.domains
     number = {domain: index for index, domain in enumerate(domains)}
     class_number = {name: index for index, name in enumerate(manifest.classes)} | {"": UNKNOWN}
@@ -101,7 +117,7 @@ def load_data(manifest: Manifest, size: int, cache: Path, progress: Progress) ->
         domains=domains,
         source_domains=manifest.source_domains,
         target_domains=manifest.target_domains,
-        images_NHW3=torch.from_numpy(images_NHW3),
+        images_NHW3=images,
         label_N=torch.tensor([class_number[item.label] for item in items]),
         report_label_N=torch.tensor([class_number[i.label or i.hidden_label] for i in items]),
         domain_N=np.array([number[item.domain] for item in items]),

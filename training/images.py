@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -40,18 +41,30 @@ def load_images(manifest: Manifest, size: int, cache: Path, progress: Progress) 
         ConflictError: the cache, and so the checkpoints beside it, is of other files.
         StageError: the disk has no room for the cache.
     """
-    stamp = cache.with_suffix(".key")
-    key = _cache_key(manifest, size)
-    if not stamp.is_file():
-        _decode_all(manifest, size, cache, progress)
-        stamp.write_text(key, encoding="utf-8")
-    elif stamp.read_text(encoding="utf-8") != key:
+    with same_files(manifest, size, cache.with_suffix(".key")) as known:
+        if not known:
+            _decode_all(manifest, size, cache, progress)
+    images_NHW3: Images = np.load(cache, mmap_mode="c")
+    return images_NHW3
+
+
+@contextmanager
+def same_files(manifest: Manifest, size: int, stamp: Path) -> Iterator[bool]:
+    """Says whether `stamp` is of these very files; where there is none, writes it on leaving.
+
+    Raises:
+        InputError: a file is missing; names it.
+        ConflictError: it is of other files.
+    """
+    key, known = _cache_key(manifest, size), stamp.is_file()
+    if known and stamp.read_text(encoding="utf-8") != key:
         raise ConflictError(
             "images changed since this training was interrupted",
             hint="Train without --resume.",
         )
-    images_NHW3: Images = np.load(cache, mmap_mode="c")
-    return images_NHW3
+    yield known
+    if not known:
+        stamp.write_text(key, encoding="utf-8")
 
 
 def _decode_all(manifest: Manifest, size: int, cache: Path, progress: Progress) -> None:
@@ -61,7 +74,7 @@ def _decode_all(manifest: Manifest, size: int, cache: Path, progress: Progress) 
     _reserve(cache, count)
 
     def decode(number: int) -> None:
-        images_NHW3[number] = _decode(manifest.image_location(manifest.items[number]), size)
+        images_NHW3[number] = decode_file(manifest.image_location(manifest.items[number]), size)
 
     done = 0
     remote = any(isinstance(manifest.image_location(item), str) for item in manifest.items)
@@ -88,7 +101,12 @@ def _reserve(cache: Path, count: int) -> None:
         ) from error
 
 
-def _decode(place: Location, size: int) -> Images:
+def decode_file(place: Location, size: int) -> Images:
+    """One image as uint8 [size, size, 3].
+
+    Raises:
+        InputError: it is missing or broken; names it.
+    """
     try:
         return decode_image(read_bytes(place), size, size)
     except ImageError as error:

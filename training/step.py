@@ -14,9 +14,11 @@ from torch.nn import functional
 
 from redshank.nn import FixCLRLoss, PseudoLabels, pseudo_label_loss
 from redshank.nn.backbones import Backbone
+from redshank.nn.gather import gather_blocks
 from redshank.nn.mixstyle import sampling
 
 from .batches import Batch
+from .processes import Forward
 from .teacher import Teacher
 
 Confidence = Literal["none", "hard", "soft"]
@@ -56,12 +58,14 @@ def step_losses(
     *,
     step: int,
     generator: Generator,
+    forward: Forward | None = None,
 ) -> Losses:
     """Forward passes and losses of one batch; the teacher's averages move on.
 
     The weak view passes on its own, without gradient: cheaper, and BatchNorm then normalises weak
     and strong views by their own statistics. FixCLR sees the labelled and the strong features that
-    the other losses computed anyway, and by default every pseudo-label, confident or not.
+    the other losses computed anyway, and by default every pseudo-label, confident or not. Logits
+    and features are gathered from all processes, each of which computes all losses.
 
     Args:
         model: in training mode.
@@ -71,46 +75,33 @@ def step_losses(
         weights: of the terms.
         step: number of the step, from 0.
         generator: of what the network itself draws (MixStyle, the stochastic head).
+        forward: how to pass through the network, where several processes do so together.
     """
-    labelled, unlabelled = len(batch.labelled_L3HW), len(batch.weak_U3HW)
-    weak_UC, weak_LC = _weak_logits(model, batch)
+    forward = forward or model
+    weak_UC, weak_LC = _weak_logits(model, forward, batch)
     wanted = teacher.teach(weak_UC, batch, step)
     pseudo = teacher.limited(wanted, batch.domain_U)
-    views = [batch.labelled_L3HW, batch.strong_U3HW]
-    views += [] if batch.strong_L3HW is None else [batch.strong_L3HW]
-    x_B3HW = torch.cat(views).contiguous(memory_format=torch.channels_last)
-    with sampling(model, generator):
-        logits_BC, z_BD = model(x_B3HW)
-    rest = len(x_B3HW) - labelled - unlabelled
-    logits_LC, logits_UC, strong_LC = logits_BC.split([labelled, unlabelled, rest])
+    logits_LC, logits_UC, strong_LC, z_LD, z_UD = _passed(model, forward, batch, generator)
     loss_labelled = functional.cross_entropy(logits_LC.float(), batch.label_L)
     loss_unlabelled = pseudo_label_loss(logits_UC, pseudo)
     if teacher.method.extra_loss is not None:
-        about_labelled = teacher.method.extra_rows == "labelled"
-        rows = (
-            (strong_LC, teacher.teach_labelled(weak_LC)) if about_labelled else (logits_UC, pseudo)
-        )
+        rows = logits_UC, pseudo
+        if teacher.method.extra_rows == "labelled":
+            rows = strong_LC, teacher.teach_labelled(weak_LC)
         loss_unlabelled = loss_unlabelled + teacher.method.extra_loss(*rows)
     loss_fixclr = loss_labelled.new_zeros(())
     total = loss_labelled + weights.unlabelled * loss_unlabelled
     if weights.fixclr:
-        weight_B = fixclr_weights(pseudo, labelled, weights.confidence, teacher, batch.domain_U)
+        weight_B = fixclr_weights(pseudo, len(z_LD), weights.confidence, teacher, batch.domain_U)
         loss_fixclr = fixclr(
-            z_BD[: labelled + unlabelled],
+            torch.cat([z_LD, z_UD]),
             torch.cat([batch.label_L, pseudo.label_B]),
             torch.cat([batch.domain_L, batch.domain_U]),
             weight_B,
         )
         total = total + weights.fixclr * loss_fixclr
-    return Losses(
-        total,
-        loss_labelled,
-        loss_unlabelled,
-        loss_fixclr,
-        pseudo.label_B,
-        pseudo.weight_B,
-        wanted.weight_B,
-    )
+    label_U, weight_U, sure_U = pseudo.label_B, pseudo.weight_B, wanted.weight_B
+    return Losses(total, loss_labelled, loss_unlabelled, loss_fixclr, label_U, weight_U, sure_U)
 
 
 def fixclr_weights(
@@ -173,14 +164,28 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
         group["lr"] = learning_rate * group["rate_factor"]
 
 
+def _passed(
+    model: Backbone, forward: Forward, batch: Batch, generator: Generator
+) -> tuple[Tensor, ...]:
+    """Logits of labelled, unlabelled and strong labelled rows; features of the first two."""
+    views = [batch.labelled_L3HW, batch.strong_U3HW]
+    views += [] if batch.strong_L3HW is None else [batch.strong_L3HW]
+    x_B3HW = torch.cat(views).contiguous(memory_format=torch.channels_last)
+    with sampling(model, generator):
+        logits_BC, z_BD = forward(x_B3HW)
+    labelled, unlabelled = len(batch.labelled_L3HW), len(batch.strong_U3HW)
+    sizes = [labelled, unlabelled, len(x_B3HW) - labelled - unlabelled]
+    return (*gather_blocks(logits_BC, sizes), *gather_blocks(z_BD, sizes)[:2])
+
+
 @torch.no_grad()
-def _weak_logits(model: Backbone, batch: Batch) -> tuple[Tensor, Tensor]:
+def _weak_logits(model: Backbone, forward: Forward, batch: Batch) -> tuple[Tensor, Tensor]:
     """Of unlabelled rows, and of labelled ones where the batch has weak views of them."""
     views = [batch.weak_U3HW] + ([] if batch.weak_L3HW is None else [batch.weak_L3HW])
     x_B3HW = views[0] if len(views) == 1 else torch.cat(views)
     if not len(x_B3HW):
         none_0C = x_B3HW.new_zeros(0, model.head.out_features)
         return none_0C, none_0C
-    logits_BC: Tensor = model(x_B3HW)[0]
     unlabelled = len(batch.weak_U3HW)
-    return logits_BC[:unlabelled], logits_BC[unlabelled:]
+    logits_UC, logits_LC = gather_blocks(forward(x_B3HW)[0], [unlabelled, len(x_B3HW) - unlabelled])
+    return logits_UC, logits_LC

@@ -47,8 +47,8 @@ class StyleShares:
 class Neighbours:
     """Whose looks can be borrowed: the A images of the step, as they are in the data."""
 
-    images_AHW3: Tensor
-    """uint8."""
+    images_AHW3: Tensor | None
+    """uint8; None where no share asks for them."""
     domain_A: Tensor
     """Number of each image's domain."""
 
@@ -116,6 +116,7 @@ def partners(domain_A: Tensor, draws: Draws) -> Tensor:
 def _mixed(x_B3HW: Tensor, neighbours: Neighbours, draws: Draws, share: float, mix: Mix) -> Tensor:
     if not share:
         return x_B3HW
+    assert neighbours.images_AHW3 is not None  # `Views.borrow` says when they are needed
     partner_B = partners(neighbours.domain_A, draws)
     draw_B2 = draws.uniform(len(x_B3HW), 2)
     chosen = torch.nonzero((draw_B2[:, 0] < share) & (partner_B >= 0)).flatten()

@@ -10,21 +10,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from redshank.dataset import read_manifest
+from redshank.dataset import Manifest, read_manifest
 from redshank.files import Clock, sha256_file
 from redshank.nn.backbones import Backbone
-from redshank.run import HeldOut, Temperature, read_run
+from redshank.run import HeldOut, Run, Temperature, read_run
 from redshank.settings import TrainingSettings
 
 from .calibrate import fit_temperature
 from .data import TrainingData, load_data
 from .evaluate import evaluate_domains, predict_logits
 from .feasible import check_settings, choose_device, load_parent
-from .fit import fit
+from .fit import Fitted, fit
 from .held_out import inherited_held_out, predict_held_out
 from .images import Progress
+from .processes import check_shares, joined
 from .publish import Findings, Origin, publish_run
-from .workspace import open_workspace, workspace_name
+from .workspace import shared_workspace, workspace_name
 
 
 def train(
@@ -42,6 +43,8 @@ def train(
 
     Equal data, settings, parent, device and threads give equal weights, also when a training was
     interrupted and went on with `resume`. Nothing appears in `out_dir` before it is complete.
+    Under `torchrun` all processes train one network together; `out_dir` must be a folder that all
+    of them see, and all return the same path.
 
     Args:
         manifest_path: what to train on; see `redshank.dataset` for the roles of domains.
@@ -61,33 +64,62 @@ def train(
     """
     started_s = clock()
     check_settings(settings)
-    device = choose_device(settings.device)
-    parent_run = read_run(parent) if parent else None
-    parent_id = parent_run.run_id if parent_run else None
-    origin = Origin(
-        read_manifest(manifest_path), sha256_file(manifest_path), parent_id, device, started_s
+    with joined(choose_device(settings.device)) as (processes, device), _torch_as_set(settings):
+        check_shares(settings.labelled_per_step, settings.unlabelled_per_step, processes.count)
+        parent_run = read_run(parent) if parent else None
+        parent_id = parent_run.run_id if parent_run else None
+        manifest, digest = read_manifest(manifest_path), sha256_file(manifest_path)
+        origin = Origin(manifest, digest, parent_id, device, started_s)
+        work_dir = out_dir / workspace_name(digest, settings, parent_id)
+        with shared_workspace(work_dir, resume=resume, processes=processes) as work:
+            with processes.first_alone():
+                data = _read_pixels(manifest, settings, pixels or work / "images.npy", progress)
+            start, held_out = _inherited(parent, parent_run, data, settings)
+            fitted = _fit_all_domains(data, settings, device, work, progress, start)
+            held_out = predict_held_out(data, settings, device, work, progress) or held_out
+            run = ""
+            if processes.writes:
+                found = assess(fitted.model, data, held_out, settings.fixmatch.threshold, device)
+                facts = (origin, settings, data, fitted, found)
+                run = publish_run(out_dir, *facts, finished_s=clock()).name
+            return out_dir / processes.agreed(run)
+
+
+def _inherited(
+    parent: Path | None, run: Run | None, data: TrainingData, settings: TrainingSettings
+) -> tuple[Backbone | None, HeldOut | None]:
+    """What a training takes over from its parent's run."""
+    if parent is None or run is None:
+        return None, None
+    start = load_parent(parent, run, data.classes, settings)
+    return start, inherited_held_out(run, parent, data)
+
+
+def _fit_all_domains(
+    data: TrainingData,
+    settings: TrainingSettings,
+    device: torch.device,
+    work: Path,
+    progress: Progress,
+    start: Backbone | None,
+) -> Fitted:
+    return fit(
+        data,
+        settings,
+        steps=settings.steps,
+        device=device,
+        checkpoint=work / "main.safetensors",
+        phase="train",
+        progress=progress,
+        start=start,
     )
-    work_name = workspace_name(origin.data_sha256, settings, parent_id)
-    with _torch_as_set(settings), open_workspace(out_dir / work_name, resume=resume) as work:
-        cache = pixels or work / "images.npy"
-        data = load_data(origin.manifest, settings.image_size, cache, progress)
-        start = held_out = None
-        if parent and parent_run:
-            start = load_parent(parent, parent_run, data.classes, settings)
-            held_out = inherited_held_out(parent_run, parent, data)
-        fitted = fit(
-            data,
-            settings,
-            steps=settings.steps,
-            device=device,
-            checkpoint=work / "main.safetensors",
-            phase="train",
-            progress=progress,
-            start=start,
-        )
-        held_out = predict_held_out(data, settings, device, work, progress) or held_out
-        findings = assess(fitted.model, data, held_out, settings.fixmatch.threshold, device)
-        return publish_run(out_dir, origin, settings, data, fitted, findings, finished_s=clock())
+
+
+def _read_pixels(
+    manifest: Manifest, settings: TrainingSettings, cache: Path, progress: Progress
+) -> TrainingData:
+    stream_bytes = settings.pixels_memory_mb * 10**6 if settings.pixels == "stream" else 0
+    return load_data(manifest, settings.image_size, cache, progress, stream_bytes=stream_bytes)
 
 
 def assess(

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -20,7 +20,17 @@ from redshank.errors import ConflictError
 from redshank.files import sha256_bytes
 from redshank.settings import TrainingSettings
 
-UNDECISIVE = ("device", "threads", "checkpoint_every")
+from .processes import Processes
+
+UNDECISIVE = (
+    "device",
+    "threads",
+    "checkpoint_every",
+    "prefetch",
+    "tensorboard",
+    "pixels",
+    "pixels_memory_mb",
+)
 """Settings that change speed and safety, not the result (beyond rounding)."""
 
 
@@ -52,6 +62,17 @@ def open_workspace(folder: Path, *, resume: bool) -> Iterator[Path]:
         yield folder
         # what a network disk still holds back must not make a failure of a published run
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def shared_workspace(folder: Path, *, resume: bool, processes: Processes) -> Iterator[Path]:
+    """`open_workspace` for several processes: the first holds it, the others come and leave."""
+    with ExitStack() as stack:
+        if processes.writes:
+            stack.enter_context(open_workspace(folder, resume=resume))
+        processes.agreed("open")
+        yield folder
+        processes.agreed("done")
 
 
 def _take(lock: TextIO, folder: Path) -> None:

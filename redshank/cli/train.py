@@ -2,14 +2,17 @@
 
 Prints the run's folder on stdout. Interrupted at any time it publishes nothing; the same command
 with `--resume` goes on and ends with the same weights.
+Several GPUs or hosts: `torchrun --nproc-per-node N -m redshank train MANIFEST --resume`.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from redshank.cli import Options, Settings, print_json
@@ -37,18 +40,24 @@ def run(options: Options, settings: Settings) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from training.train import train
 
-    if not options.quiet:
+    # under torchrun the first process talks for all
+    talks = os.environ.get("RANK", "0") == "0"
+    quiet = options.quiet or not talks
+    if not quiet:
         warn_of_few_images(read_manifest(options.manifest))
-    folder = train(
-        options.manifest,
-        settings.training,
-        options.out or settings.home.path("runs"),
-        resume=options.resume,
-        parent=options.parent,
-        progress=(lambda _phase, _done, _total: None) if options.quiet else progress_bars(),
-    )
+    with nullcontext() if quiet else log_above_bars():
+        folder = train(
+            options.manifest,
+            settings.training,
+            options.out or settings.home.path("runs"),
+            resume=options.resume,
+            parent=options.parent,
+            progress=(lambda _phase, _done, _total: None) if quiet else progress_bars(),
+        )
+    if not talks:
+        return 0
     result = read_run(folder, verify=False)
-    if not options.quiet:
+    if not quiet:
         print(format_metrics(result), file=sys.stderr)
     if options.json:
         print_json({"folder": str(folder), **as_dict(result)})
@@ -70,6 +79,26 @@ def warn_of_few_images(manifest: Manifest) -> None:
             "  Scan again with --val-share, or add unlabelled images.",
             file=sys.stderr,
         )
+
+
+@contextmanager
+def log_above_bars() -> Iterator[None]:
+    """Inside, what training logs is printed on stderr without tearing the bars."""
+    from tqdm import tqdm
+
+    class AboveBars(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            tqdm.write(self.format(record), file=sys.stderr)
+
+    logger, handler = logging.getLogger("training"), AboveBars()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def progress_bars() -> Callable[[str, int, int], None]:

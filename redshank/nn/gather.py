@@ -39,6 +39,17 @@ def gather_rows_with_grad(x_BD: Tensor) -> Tensor:
     return gathered
 
 
+def gather_blocks(x_BD: Tensor, sizes: list[int]) -> list[Tensor]:
+    """Splits rows into blocks, each with the rows of all processes in rank order, with gradient.
+
+    Every process must bring the same sizes.
+    """
+    if not is_distributed():
+        return list(torch.split(x_BD, sizes))
+    x_PBD = gather_rows_with_grad(x_BD).view(dist.get_world_size(), *x_BD.shape)
+    return [block_PBD.flatten(0, 1) for block_PBD in torch.split(x_PBD, sizes, dim=1)]
+
+
 class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_BD: Tensor) -> Tensor:
