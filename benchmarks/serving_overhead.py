@@ -58,10 +58,15 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=1500, help="requests a round and server")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    side, kind = (32, "PNG") if options.backbone == "small_cnn" else (224, "JPEG")
+    is_small = options.backbone == "small_cnn"
+    side, kind, sites = (32, "PNG", SITES) if is_small else (224, "JPEG", SITES[:1])
     images = [picture(seed, side=side, kind=kind) for seed in range(512)]
     requests = [
-        post("/v1/predict", image, {"X-Domain": SITES[n % 4], "X-Client-Id": f"camera-{n % 16}"})
+        post(
+            "/v1/predict",
+            image,
+            {"X-Domain": sites[n % len(sites)], "X-Client-Id": f"camera-{n % 16}"},
+        )
         for n, image in enumerate(images)
     ]
     bare: list[float] = []
@@ -74,7 +79,7 @@ def main() -> None:
             started = running_server(home, workers=1, bundle=BUNDLE, settings=settings)
             servers.append(stack.enter_context(started))
         model, (on, off) = load_model(folder), servers
-        warm = min(options.requests, len(SITES) * BURST + 500)
+        warm = len(sites) * BURST + 100
         for server in servers:
             closed_loop_load(server.port, requests, clients=8, count=warm)
         few = max(1, options.requests // 5)

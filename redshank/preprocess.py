@@ -63,6 +63,7 @@ _OTHER_SIGNATURES = (  # offset, bytes, name: real images that we do not read
 )
 _SWAP_SIDES = (5, 6, 7, 8)
 _LEVEL_256 = np.linspace(0.0, 1.0, 256)
+_FEW_PIXELS = 16_384
 _EIGHT_BIT_MODES = frozenset({"L", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 
 
@@ -209,6 +210,11 @@ def _dhash_hex(grey: Image.Image) -> str:
 
 def _brightness(grey: Image.Image) -> tuple[float, float]:
     levels_P = np.frombuffer(grey.tobytes(), np.uint8)
+    if len(levels_P) <= _FEW_PIXELS:  # a handful of calls less than by a histogram
+        values_P = levels_P.astype(np.float64)
+        mean = float(values_P.sum()) / len(values_P)
+        square = float(values_P @ values_P) / len(values_P)
+        return mean / 255.0, max(0.0, square - mean * mean) ** 0.5 / 255.0
     share_256 = np.bincount(levels_P, minlength=256) / len(levels_P)
     mean = float(share_256 @ _LEVEL_256)
     return mean, float(share_256 @ (_LEVEL_256 - mean) ** 2) ** 0.5

@@ -148,7 +148,8 @@ class ServingSettings:
     shadow_share: float = 0.25
     """Share of the images that a shadow sees too, in [0, 1]."""
     record: bool = True
-    """Write an event for each image; without, nothing is monitored and no shadow looks."""
+    """Write an event for each image; without, nothing is monitored, no prediction is counted by
+    domain, no image is kept and no shadow looks."""
     flush_s: float = 1.0
     """Longest time an event waits in memory."""
     flush_events: int = 500
@@ -159,7 +160,7 @@ class ServingSettings:
     """Domains whose images may be kept for retraining; empty: none."""
     capture_per_domain: int = 2000
     """Images kept a domain: half of them the newest, half a uniform sample of what is older."""
-    capture_per_s: float = 5.0
+    capture_per_s: float = 1.0
     """Images of a domain offered to the field store a second and worker, after a burst of 500."""
     capture_max_bytes: int = 2 * 1024**3
     """Bytes kept in all."""

@@ -28,6 +28,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 KEEP_ALIVE_S = 75
 """Idle connections stay open so long; the usual 5 s end just when a slow camera asks again."""
 LONGEST_SHUTDOWN_S = 30
+_MAY_BE_ZERO = frozenset({"drain_s", "shadow_share"})
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,14 @@ def _address(serving: ServingSettings) -> str:
 def _check_numbers(serving: ServingSettings) -> None:
     """Zero would hang, spin or refuse every request; only the drain may take no time."""
     for name, value in as_dict(serving).items():
-        is_number = isinstance(value, int | float)
-        if is_number and not value > 0 and not (name == "drain_s" and value == 0):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and not value > 0 and not (name in _MAY_BE_ZERO and value == 0):
             raise ConfigError(f"serving.{name} is {value}, expected more than 0")
+    shares = {"shadow_share": serving.shadow_share}
+    shares |= {f"abstain_below[{name}]": value for name, value in serving.abstain_below.items()}
+    for name, value in shares.items():
+        if not 0 <= value <= 1:
+            raise ConfigError(f"serving.{name} is {value}, expected 0 to 1")
 
 
 def _absolute(settings: Settings) -> Settings:

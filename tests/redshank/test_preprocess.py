@@ -15,6 +15,7 @@ from redshank.preprocess import (
     UnsupportedFormatError,
     brightness,
     decode_image,
+    decode_with_fingerprint,
     dhash_hex,
     fingerprint,
 )
@@ -237,3 +238,21 @@ def test_brightness_is_mean_and_deviation_of_grey() -> None:
     grey = np.asarray(Image.fromarray(image).convert("L")) / 255
     assert brightness(image) == pytest.approx((grey.mean(), grey.std()))
     assert fingerprint(image) == (dhash_hex(image), *brightness(image))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
+def test_decoding_with_the_fingerprint_is_decoding_and_the_fingerprint(kind: str) -> None:
+    data = encoded(Image.fromarray(picture()), kind)
+    image, found = decode_with_fingerprint(data, 24, 32)
+    assert np.array_equal(image, decode_image(data, 24, 32))
+    assert found == fingerprint(image)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])
+def test_decoding_that_takes_too_long_is_given_up(kind: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
+    data = encoded(Image.fromarray(noise), kind)
+    assert len(data) > 64 * 1024
+    with pytest.raises(ImageTooLargeError, match="takes longer than 0 s"):
+        decode_image(data, 32, 32, max_s=0.0)
+    assert np.array_equal(decode_image(data, 32, 32, max_s=60.0), decode_image(data, 32, 32))

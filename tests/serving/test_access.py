@@ -46,6 +46,23 @@ def test_tokens_decide_roles_and_domains(
     assert client.get("/readyz").status_code == client.get("/metrics").status_code == 200
 
 
+def test_metrics_ask_for_a_token_when_one_is_for_them(
+    start: StartClient, home: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "tokens.json"
+    file.write_text(json.dumps({**TOKENS, "scrapes": {"roles": ["metrics"]}}))
+    client, _ = start(home.with_serving(tokens_file=str(file)))
+    statuses = [
+        client.get("/metrics", headers=headers).status_code
+        for headers in ({}, bearer("secret-b"), bearer("scrapes"))
+    ]
+    assert statuses == [401, 401, 200]
+    file.write_text(json.dumps(TOKENS))
+    other, _ = start(home.with_serving(tokens_file=str(file)))
+    assert other.get("/metrics").status_code == 200
+    assert other.get("/readyz").status_code == 200
+
+
 def test_an_open_server_is_for_the_loopback_only() -> None:
     with pytest.raises(ConfigError, match="anybody could ask"):
         load_access("", "0.0.0.0")

@@ -55,6 +55,10 @@ def test_what_cannot_work_is_said_before_the_start(home: Any) -> None:
     for name, value in (("workers", 0), ("max_batch", 0), ("port", 0), ("poll_s", float("nan"))):
         with pytest.raises(ConfigError, match=rf"serving\.{name} is {value}, expected more"):
             prepare(home.with_serving(**{"port": port, name: value}), {})
+    odd: tuple[dict[str, Any], ...] = ({"shadow_share": 1.5}, {"abstain_below": {"gate": -0.1}})
+    for wrong in odd:
+        with pytest.raises(ConfigError, match=r"expected (0 to 1|more)"):
+            prepare(home.with_serving(port=port, **wrong), {})
     with pytest.raises(ConfigError, match="no address"):
         prepare(home.with_serving(port=port, host="::zz", tokens_file=_tokens(home)), {})
     with pytest.raises(ConflictError, match="cannot listen"):

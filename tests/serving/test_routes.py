@@ -231,6 +231,34 @@ def test_models_tell_what_answers(start: StartClient, home: Any) -> None:
     assert answer["bundles"][0]["classes"] == ["red", "green", "blue"]
 
 
+def test_thresholds_of_domains_and_deadlines_of_clients(
+    start: StartClient, home: Any, image: MakeImage, error_of: ErrorOf
+) -> None:
+    client, _ = start(home.with_serving(abstain_below={"strict": 1.0, "lax": 0.0}))
+    found = {
+        domain: client.post("/v1/predict", content=image(0), headers={"X-Domain": domain}).json()
+        for domain in ("strict", "lax", "other")
+    }
+    assert found["strict"]["abstain"]
+    assert not found["lax"]["abstain"]
+    assert found["other"]["abstain"] is (found["other"]["confidence"] < 0.5)
+    assert client.get("/v1/models").json()["abstain_below"] == {"strict": 1.0, "lax": 0.0}
+    odd = client.post("/v1/predict", content=image(0), headers={"X-Deadline-Ms": "soon"})
+    assert error_of(odd)["code"] == "bad_request"
+    good = client.post("/v1/predict", content=image(0), headers={"X-Deadline-Ms": "60000"})
+    assert (good.headers["x-model"], good.headers["x-model-version"]) == ("default", home.one)
+
+
+def test_nothing_is_recorded_when_recording_is_off(
+    start: StartClient, home: Any, image: MakeImage
+) -> None:
+    client, worker = start(home.with_serving(record=False))
+    assert client.post("/v1/predict", content=image(1)).json()["class"] == "green"
+    assert 'route="/v1/predict",status="200"' in client.get("/metrics").text
+    worker.stop()
+    assert events(home) == []
+
+
 def test_probes_while_draining(start: StartClient, image: MakeImage, error_of: ErrorOf) -> None:
     client, worker = start()
     assert [client.get(p).status_code for p in ("/readyz", "/livez", "/healthz")] == [200] * 3
