@@ -10,6 +10,7 @@ from redshank.errors import ConfigError, InputError, MissingPartError
 from redshank.nn.backbones import BACKBONES, Backbone, build_backbone
 from redshank.nn.checkpoint import load_model
 from redshank.nn.feature_networks import TIMM
+from redshank.nn.mixstyle import add_mixstyle
 from redshank.run import WEIGHTS_FILE, Run
 from redshank.settings import TrainingSettings
 
@@ -63,7 +64,7 @@ def check_settings(settings: TrainingSettings) -> None:
         )
     if settings.weights:
         _check_weights_file(name, Path(settings.weights))
-    if settings.weights or name.startswith((TIMM, "vit_")):
+    if settings.weights or settings.mixstyle or name.startswith((TIMM, "vit_")):
         _build_once(settings)
 
 
@@ -81,12 +82,14 @@ def _build_once(settings: TrainingSettings) -> None:
     """Shows before hours of decoding whether it can be built; leaves the random state alone."""
     try:
         with torch.random.fork_rng(devices=[]):
-            build_backbone(
+            model = build_backbone(
                 settings.backbone,
                 2,
                 weights=Path(settings.weights) if settings.weights else None,
                 image_size=settings.image_size,
             )
+        if settings.mixstyle:
+            add_mixstyle(model.features, settings.mixstyle)
     except ValueError as error:
         raise ConfigError(f"training.backbone: {error}") from error
 

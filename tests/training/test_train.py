@@ -12,7 +12,12 @@ from redshank.dataset import Item, read_manifest, write_manifest
 from redshank.errors import ConfigError, ConflictError, InputError, MissingPartError, StageError
 from redshank.nn.checkpoint import load_model
 from redshank.run import Run, read_held_out, read_history, read_run
-from redshank.settings import FixCLRSettings, FixMatchSettings, TrainingSettings
+from redshank.settings import (
+    FixCLRSettings,
+    FixMatchSettings,
+    TargetSettings,
+    TrainingSettings,
+)
 from training.data import TrainingData
 from training.feasible import check_settings
 from training.train import train
@@ -271,6 +276,8 @@ def test_loss_that_is_not_finite_stops_the_training(
         ({"field_share": 1.5}, "training.field_share is 1.5, expected 0.0 to 0.5"),
         ({"learning_rate": float("nan")}, "training.learning_rate is nan"),
         ({"backbone": "vgg"}, "training.backbone is 'vgg'"),
+        ({"backbone": "convnext_tiny", "mixstyle": 0.5}, "MixStyle knows no place in ConvNeXt"),
+        ({"target": TargetSettings(class_cap=-1.0)}, "training.target.class_cap is -1.0"),
         ({"fixclr": FixCLRSettings(temperature=0.0)}, "training.fixclr.temperature is 0.0"),
     ],
 )
