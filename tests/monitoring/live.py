@@ -63,6 +63,8 @@ def ask(port: int, expr: str) -> list[Any]:
             return list(json.load(answer)["data"]["result"])
     except urllib.error.HTTPError as error:
         with error:
+            if error.code == 503:
+                raise ConnectionRefusedError("not ready yet") from error
             raise AssertionError(f"{expr}: {error.read().decode()}") from error
 
 
@@ -83,9 +85,13 @@ def process(*command: str) -> Iterator[None]:
 
 @contextmanager
 def prometheus(folder: Path, targets: list[str], alertmanager: int | None) -> Iterator[int]:
-    """Prometheus with our rules, scraping every second; gives its port."""
+    """Prometheus with our rules, scraping every two seconds; gives its port."""
     config: dict[str, Any] = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "global": {
+            "scrape_interval": "2s",
+            "scrape_timeout": "2s",
+            "evaluation_interval": "1s",
+        },
         "rule_files": [str(DEPLOY / "rules.yml")],
         "scrape_configs": [{"job_name": "redshank", "static_configs": [{"targets": targets}]}],
     }
@@ -102,7 +108,7 @@ def prometheus(folder: Path, targets: list[str], alertmanager: int | None) -> It
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=error",
     ):
-        until("two scrapes", lambda: ask(port, "rate(redshank_domain_images_total[30s])"))
+        until("two scrapes", lambda: ask(port, "rate(redshank_domain_images_total[60s])"))
         yield port
 
 

@@ -62,7 +62,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
             peer = stack.enter_context(alertmanager(root / "alerts", console, hook, HOOK))
         targets = [address.removeprefix("http://") for address in (console, metrics)]
         own.port = stack.enter_context(prometheus(root / "prometheus", targets, peer))
-        until("the worker's scrape", lambda: ask(own.port, "rate(redshank_requests_total[30s])"))
+        until("the worker's scrape", lambda: ask(own.port, "rate(redshank_requests_total[60s])"))
         yield own
 
 
@@ -107,7 +107,7 @@ def queries() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("title", "expr"), queries(), ids=[title for title, _ in queries()])
 def test_every_panel_has_data(scraped: Field, title: str, expr: str) -> None:
-    expr = expr.replace("$__rate_interval", "30s").replace('="$model"', '="default"')
+    expr = expr.replace("$__rate_interval", "60s").replace('="$model"', '="default"')
     expr = re.sub(r'=~"\$\w+"', '=~".*"', expr.replace('="$domain"', f'="{FOG}"'))
     assert "$" not in expr
     assert ask(scraped.port, expr), f"{title}: {expr} finds nothing"
