@@ -10,7 +10,10 @@ import torch
 
 from redshank.nn import fixclr_loss
 from redshank.run import read_run
+from training.draws import Draws
+from training.style import Neighbours, StyleShares
 from training.train import train
+from training.views import Views
 
 from .conftest import SMALL, MakeManifest
 
@@ -28,6 +31,28 @@ def test_trains_on_the_device(
     run = read_run(train(make_manifest(), settings, tmp_path))
     assert run.device.startswith("cuda")
     assert {row.domain for row in run.metrics if row.accuracy is not None} == {"north", "south"}
+
+
+def test_views_are_made_on_the_device() -> None:
+    generator = torch.Generator("cuda").manual_seed(0)
+    images = torch.randint(0, 256, (24, 32, 32, 3), generator=generator, device="cuda").byte()
+    near = Neighbours(images, torch.arange(24, device="cuda") % 3)
+    views = Views(flip=True, style=StyleShares(1.0, 1.0, 1.0, 1.0), style_labelled=True)
+    for view in (views.labelled, views.strong):
+        x_B3HW = view(images, near, Draws(generator))
+        assert x_B3HW.is_cuda
+        assert x_B3HW.shape == (24, 3, 32, 32)
+        assert x_B3HW.isfinite().all()
+        assert x_B3HW.min() >= 0.0
+        assert x_B3HW.max() <= 1.0
+
+
+def test_compiled_and_prefetched_training(make_manifest: MakeManifest, tmp_path: Path) -> None:
+    settings = dataclasses.replace(
+        SMALL, device="cuda", precision="bfloat16", compile=True, prefetch="on"
+    )
+    run = read_run(train(make_manifest(), settings, tmp_path))
+    assert run.device.startswith("cuda")
 
 
 def test_loss_and_gradient_equal_those_of_the_cpu() -> None:
