@@ -223,9 +223,10 @@ def _is(table: sa.Table, key: StreamKey) -> sa.ColumnElement[bool]:
 
 def _replace(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
     """Insert rows, each in place of the one with the same primary key."""
+    if not rows:
+        return
     names = [column.name for column in table.primary_key]
-    for row in rows:
-        same = sa.and_(*(table.c[name] == row[name] for name in names))
-        connection.execute(sa.delete(table).where(same))
-    if rows:
-        connection.execute(sa.insert(table), rows)
+    same = sa.and_(*(table.c[name] == sa.bindparam(f"old_{name}") for name in names))
+    keys = [{f"old_{name}": row[name] for name in names} for row in rows]
+    connection.execute(sa.delete(table).where(same), keys)  # one statement, compiled once
+    connection.execute(sa.insert(table), rows)
