@@ -33,6 +33,7 @@ LABELS = ["model", "version", "domain"]
 BUCKETS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 MOST_CLASSES = 20
 """Models with more classes get no series by predicted class."""
+DEFECTS = ("undecodable", "even", "repeated")
 
 
 class BoardCollector(Collector):
@@ -139,10 +140,14 @@ def _gauge_series(rows: list[StreamRow]) -> Iterator[Metric]:
     novelty = _gauge("novelty_ratio", "Recent images beyond the 95 % novelty quantile.")
     look = _gauge("drop_from_look_ratio", "Fall of confidence by the images, while alarmed.")
     mix = _gauge("drop_from_class_mix_ratio", "Fall of confidence by other classes, likewise.")
+    defects = _gauge("defective_images_ratio", "Recent images that are no evidence.", "defect")
     for row in rows:
         detail = row.detail
         for family, part in ((look, "look"), (mix, "mix")):
             _add(family, row, detail.get("drop", {}).get(part))
+        found = detail.get("defects", {})
+        for defect in DEFECTS:
+            _add(defects, row, found.get(defect, 0.0) / max(found.get("images", 0.0), 1.0), defect)
         _add(mean, row, detail["mean_confidence"])
         _add(novelty, row, detail["novelty_share"])
         for name, value in detail["reference_mean_confidence"].items():
@@ -151,7 +156,7 @@ def _gauge_series(rows: list[StreamRow]) -> Iterator[Metric]:
             _add(evidence, row, numbers["total_log10"], name, "drift")
             _add(evidence, row, numbers["confidence_log10"], name, "degraded")
             _add(threshold, row, numbers["threshold_log10"], name)
-    yield from (mean, reference, evidence, threshold, novelty, look, mix)
+    yield from (mean, reference, evidence, threshold, novelty, look, mix, defects)
 
 
 def _accuracy_series(rows: list[StreamRow]) -> Iterator[Metric]:

@@ -155,14 +155,32 @@ def _causes() -> tuple[Panel, ...]:
             (Query(f"redshank_novelty_ratio{{{PICK}}}", "{{version}}"),),
             runbook="a-domain-drifts-or-is-unknown",
         ),
+        Panel(
+            "Images that are no evidence",
+            "Share of recent images that cannot be decoded, have one even colour, or repeat.",
+            "timeseries",
+            "percentunit",
+            (Query(f"redshank_defective_images_ratio{{{PICK}}}", "{{defect}} {{version}}"),),
+            runbook="a-domain-sends-broken-images",
+        ),
+        Panel(
+            "Images and errors a second",
+            "Classified images, and requests that got no class.",
+            "timeseries",
+            "ops",
+            (Query(_rate("images"), "images"), Query(_rate("errors"), "errors")),
+            runbook="a-domain-sends-broken-images",
+        ),
     )
+
+
+def _rate(what: str) -> str:
+    return f"sum(rate(redshank_domain_{what}_total{{{PICK}}}[$__rate_interval]))"
 
 
 def _shape() -> tuple[Panel, ...]:
     histogram = f"redshank_prediction_confidence_ratio_bucket{{{PICK}}}"
     predicted = f"redshank_domain_predictions_total{{{PICK}}}"
-    images = f"sum(rate(redshank_domain_images_total{{{PICK}}}[$__rate_interval]))"
-    errors = f"sum(rate(redshank_domain_errors_total{{{PICK}}}[$__rate_interval]))"
     return (
         Panel(
             "Confidence histogram",
@@ -183,14 +201,5 @@ def _shape() -> tuple[Panel, ...]:
                     "class {{predicted}}",
                 ),
             ),
-        ),
-        Panel(
-            "Images and errors a second",
-            "Classified images, and requests that got no class.",
-            "timeseries",
-            "ops",
-            (Query(images, "images"), Query(errors, "errors")),
-            24,
-            runbook="a-domain-sends-broken-images",
         ),
     )

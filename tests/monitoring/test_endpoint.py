@@ -146,6 +146,17 @@ def test_a_domain_called_other_takes_the_sums_of_the_hidden_ones(sources: Source
     assert found["redshank_domain_images_total", "domain=other", "version=b1"] == 20 * TICKS
 
 
+def test_defects_are_shares_of_recent_images(sources: Sources) -> None:
+    row = sources.board.picture.rows[0]
+    defects = {"images": 40.0, "even": 10.0}
+    board = Board(SETTINGS, sources.clock)
+    row = dataclasses.replace(row, detail=row.detail | {"defects": defects})
+    board.picture = dataclasses.replace(sources.board.picture, rows=(row,))
+    found = samples(dataclasses.replace(sources, board=board))
+    shares = {k[1]: v for k, v in found.items() if k[0] == "redshank_defective_images_ratio"}
+    assert shares == {"defect=undecodable": 0.0, "defect=even": 0.25, "defect=repeated": 0.0}
+
+
 def test_an_accuracy_interval_is_shown_where_there_is_one(sources: Sources) -> None:
     assert not any("accuracy" in key[0] for key in samples(sources))
     row = sources.board.picture.rows[0]
