@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from redshank.bundle import MODEL_FILE, read_bundle
+from redshank.bundle import FP32, read_bundle
 from redshank.errors import InputError, MissingPartError
 from redshank.files import (
     check_sha256,
@@ -82,6 +82,7 @@ def cached_plan(
     plans: Path,
     spec: BuildSpec,
     *,
+    precision: str = FP32,
     device: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Path:
@@ -92,6 +93,7 @@ def cached_plan(
         bundle_dir: a bundle, whose digests are checked.
         plans: the cache.
         spec: see `BuildSpec`.
+        precision: which graph of the bundle; `int8` is for CPUs, TensorRT refuses it.
         device: like `sm90`; None asks the driver.
         say: gets one line a step and TensorRT's messages.
 
@@ -101,6 +103,7 @@ def cached_plan(
         IntegrityError: the bundle or the cached plan changed.
     """
     bundle = read_bundle(bundle_dir)
+    graph = bundle.artefact(precision).file
     device = device or _device()
     if device == NO_DEVICE and library.__name__ == "tensorrt":
         raise MissingPartError(
@@ -110,7 +113,7 @@ def cached_plan(
     record = PlanRecord(
         schema=1,
         bundle_id=bundle.bundle_id,
-        onnx_sha256=bundle.files[MODEL_FILE],
+        onnx_sha256=bundle.files[graph],
         library=library.__name__,
         version=library.__version__,
         device=device,
@@ -125,7 +128,7 @@ def cached_plan(
         say(f"plan {folder.name} is in the cache")
         return folder
     say(f"building with {record.library} {record.version} for device {device}")
-    return _build(library, bundle_dir / MODEL_FILE, folder, record, say)
+    return _build(library, bundle_dir / graph, folder, record, say)
 
 
 def plan_key(record: PlanRecord) -> str:

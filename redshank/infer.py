@@ -151,6 +151,7 @@ def load_model(
     threads: int = 1,
     providers: Sequence[str] | None = None,
     verify: bool = True,
+    session: Any = None,
 ) -> Model:
     """Load a bundle.
 
@@ -162,6 +163,8 @@ def load_model(
         providers: ONNX Runtime providers, best first; all must load. None: CUDA where it really
             works, else the CPU.
         verify: check every digest first.
+        session: what runs this precision in place of ONNX Runtime, like a `TensorRTSession`; its
+            golden answers (`Model.self_test`) are all that is known of it then.
 
     Raises:
         InputError: no bundle is there, or it has not got the precision.
@@ -171,8 +174,9 @@ def load_model(
     bundle = read_bundle(bundle_dir, verify=verify)
     artefact = bundle.artefact(precision)
     reference = read_reference(bundle_dir / artefact.reference)
-    session = open_session(bundle_dir / artefact.file, threads=threads, providers=providers)
-    check_session(bundle_dir / artefact.file, bundle, session)
+    if session is None:
+        session = open_session(bundle_dir / artefact.file, threads=threads, providers=providers)
+        check_session(bundle_dir / artefact.file, bundle, session)
     return Model(bundle_dir, bundle, reference, session, artefact=artefact)
 
 

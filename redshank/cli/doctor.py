@@ -10,6 +10,7 @@ import dataclasses
 import importlib.metadata
 import importlib.util
 import platform
+import re
 import shutil
 import sqlite3
 import sys
@@ -104,11 +105,33 @@ def _onnxruntime() -> Iterator[Finding]:
     else:
         yield Finding("ok", "onnxruntime", f"{cpu or gpu} ({'cpu' if cpu else 'gpu'})")
     tensorrt = next((v for p in ("tensorrt-cu13", "tensorrt") if (v := _version(p))), None)
-    if gpu and tensorrt and not tensorrt.startswith("10."):
-        sentence = f"{tensorrt} does not fit onnxruntime-gpu {gpu}, which links TensorRT 10"
+    linked = linked_tensorrt() if gpu else None
+    if tensorrt and linked and tensorrt.partition(".")[0] != linked:
+        sentence = (
+            f"{tensorrt} does not fit onnxruntime-gpu {gpu}, which links TensorRT {linked}: "
+            f"pip install 'tensorrt-cu13=={linked}.*'"
+        )
         yield Finding("note", "tensorrt", sentence)
     elif tensorrt:
         yield Finding("ok", "tensorrt", tensorrt)
+
+
+def linked_tensorrt(folder: Path | None = None) -> str | None:
+    """Major version of TensorRT that the installed onnxruntime links; None when it links none.
+
+    Args:
+        folder: with onnxruntime's libraries; None: where it is installed.
+    """
+    if folder is None:
+        spec = importlib.util.find_spec("onnxruntime")
+        if spec is None or spec.origin is None:
+            return None
+        folder = Path(spec.origin).parent / "capi"
+    library = folder / "libonnxruntime_providers_tensorrt.so"
+    found = (
+        re.search(rb"libnvinfer\.so\.(\d+)", library.read_bytes()) if library.is_file() else None
+    )
+    return found[1].decode() if found else None
 
 
 def _devices() -> Iterator[Finding]:

@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("tensorrt", "tensorrt_rtx"),
         help="with --plan: which TensorRT (default: the one that is installed)",
     )
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "fp16", "int8_tensorrt"),
+        default="fp32",
+        help="with --plan: which graph of the bundle (default fp32)",
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON object instead")
 
 
@@ -91,6 +97,7 @@ def _plan(options: argparse.Namespace, settings: Settings) -> int:
         folder,
         settings.home.path("plans"),
         BuildSpec(max_batch=values.max_batch, best_batch=min(8, values.max_batch)),
+        precision=options.precision,
         say=_say,
     )
     if options.json:

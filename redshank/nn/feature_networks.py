@@ -79,7 +79,7 @@ def _torchvision(name: str, image_size: int, weights: Path | None) -> Features:
     options = {"image_size": image_size} if name.startswith("vit_") else {}
     try:
         net = torchvision.models.get_model(name, weights=None, **options)
-    except (RuntimeError, ValueError) as error:  # an image is no whole number of patches
+    except (AssertionError, ValueError) as error:  # an image is no whole number of patches
         raise ValueError(f"{name} takes no images of {image_size} px: {error}") from error
     last = net.get_submodule(LAST_LAYER[name])
     net.set_submodule(LAST_LAYER[name], nn.Identity())

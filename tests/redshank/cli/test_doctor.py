@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from redshank.cli import main
+from redshank.cli import doctor, main
 from redshank.cli.doctor import EXTRAS
 
 ROOT = Path(__file__).parents[3]
@@ -69,3 +69,21 @@ def test_what_a_stage_cannot_do_without_is_status_3(
     assert sentence in found["onnxruntime"]["sentence"]
     assert "jinja2 missing" not in found["extra train"]["sentence"]
     assert "jinja2" in found["extra watch"]["sentence"]
+
+
+def test_the_tensorrt_that_onnxruntime_links_is_read_from_its_library(tmp_path: Path) -> None:
+    assert doctor.linked_tensorrt(tmp_path) is None
+    library = tmp_path / "libonnxruntime_providers_tensorrt.so"
+    library.write_bytes(b"\x7fELF\0libcudart.so.13\0libnvinfer.so.10\0libnvonnxparser.so.10\0")
+    assert doctor.linked_tensorrt(tmp_path) == "10"
+
+
+def test_another_tensorrt_than_the_linked_one_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"onnxruntime-gpu": "1.31.1", "tensorrt-cu13": "11.4.0.106"}
+    monkeypatch.setattr(doctor, "_version", versions.get)
+    monkeypatch.setattr(doctor, "linked_tensorrt", lambda: "10")
+    found = {f.subject: f for f in doctor._onnxruntime()}
+    assert found["tensorrt"].level == "note"
+    assert "11.4.0.106 does not fit onnxruntime-gpu 1.31.1, which links TensorRT 10" in (
+        found["tensorrt"].sentence
+    )
