@@ -76,8 +76,10 @@ def _train(job: Job, images: Manifest, out: Path, *, keep_runs: bool) -> None:
     from .latent import measure_latent
 
     plan = job.plan
-    name = f"pixels-{plan.data[:12]}-{plan.settings.image_size}.npy"
-    pixels = _decode_once(images, plan.settings.image_size, out / WORK / name)
+    pixels = None
+    if plan.settings.pixels == "disk":
+        name = f"pixels-{plan.data[:12]}-{plan.settings.image_size}.npy"
+        pixels = _decode_once(images, plan.settings.image_size, out / WORK / name)
     settings = dataclasses.replace(plan.settings, device=job.device, threads=job.threads)
     manifest = out / WORK / f"{plan.name}.jsonl"
     write_cell_manifest(images, plan, manifest)
@@ -86,7 +88,7 @@ def _train(job: Job, images: Manifest, out: Path, *, keep_runs: bool) -> None:
     folder = train(manifest, settings, runs, resume=True, pixels=pixels)
     run = read_run(folder, verify=False)
     rates = [row.images_per_s for row in read_history(folder)]
-    latent = measure_latent(folder, images, pixels, plan.target, device=job.device)
+    latent = measure_latent(folder, run, images, pixels, plan.target, device=job.device)
     cell = _summarise(plan, run, statistics.median(rates) if rates else None, latent)
     if keep_runs:
         cell = dataclasses.replace(cell, run=folder.name)

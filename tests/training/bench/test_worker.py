@@ -99,6 +99,18 @@ def test_changed_images_are_decoded_again(images: Manifest, tmp_path: Path) -> N
     assert run_job(again, images, tmp_path, keep_runs=False).state == "done"
 
 
+def test_a_streamed_cell_writes_no_pixels_and_ends_with_the_same_figures(
+    images: Manifest, tmp_path: Path
+) -> None:
+    whole, streamed = make_job(images), make_job(images, pixels="stream")
+    for name, job in (("whole", whole), ("streamed", streamed)):
+        assert run_job(job, images, tmp_path / name, keep_runs=False).state == "done"
+    assert list((tmp_path / "streamed" / "work").iterdir()) == []
+    one, other = trained(tmp_path / "whole", whole), trained(tmp_path / "streamed", streamed)
+    assert one.metrics == other.metrics
+    assert one.latent == other.latent
+
+
 def test_runs_are_kept_on_request(images: Manifest, tmp_path: Path) -> None:
     job = make_job(images)
     run_job(job, images, tmp_path, keep_runs=True)
