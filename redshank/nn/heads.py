@@ -17,14 +17,16 @@ class StochasticCosineHead(nn.Module):
     Generalization with Stochastic StyleMatch", IJCV 2023): w = mean + softplus(sigma - 4) * noise,
     logits = cos(z, w) / 0.05. The noise is an ensemble of classifiers in one, against overfitting
     to few labels. It is drawn only while `generator` is set (see `mixstyle.sampling`); evaluation,
-    weak views and the exported graph use the means.
+    weak views and the exported graph use the means. Means start at length 1, not near 0 as in the
+    authors' code, where the first step alone decides their directions.
     """
 
     def __init__(self, embedding_dim: int, num_classes: int, *, temperature: float = 0.05) -> None:
         super().__init__()
         self.in_features, self.out_features = embedding_dim, num_classes
         self.temperature = temperature
-        self.mean_CD = nn.Parameter(0.01 * torch.randn(num_classes, embedding_dim))
+        mean_CD = functional.normalize(torch.randn(num_classes, embedding_dim), dim=1)
+        self.mean_CD = nn.Parameter(mean_CD)
         self.sigma_CD = nn.Parameter(torch.zeros(num_classes, embedding_dim))
         self.generator: Generator | None = None
 
