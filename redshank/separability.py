@@ -151,7 +151,7 @@ def _cross_validated(feature_NE: Floats, group_N: Numbers, fold_N: Numbers) -> f
             feature_NE[~test_N], group_N[~test_N], feature_NE[test_N], group_N[test_N]
         )
         if accuracy is not None:
-            right += accuracy * test_N.sum()
+            right += accuracy * int(test_N.sum())
             tested += int(test_N.sum())
     return right / tested if tested else None
 
