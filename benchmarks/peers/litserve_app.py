@@ -1,6 +1,7 @@
-"""LitServe as its documentation shows it. `python -m benchmarks.peers.litserve_app PORT`."""
+"""LitServe as its documentation shows it. `python -m benchmarks.peers.litserve_app PORT`.
 
-from __future__ import annotations
+LitServe looks at the annotation of `request`, so annotations must be types, not text, here.
+"""
 
 import os
 import sys
