@@ -4,17 +4,14 @@ import json
 import re
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from monitoring.console.access import Session
-from monitoring.console.fleet import promise_in_words
 from monitoring.console.messages import Answer, Request
 from monitoring.console.site import Console
 from monitoring.console.sources import Sources
 from redshank.healing import Healing
-from redshank.settings import MonitoringSettings
 from tests.monitoring.console.scene import (
     HOOK,
     LOOKER,
@@ -127,18 +124,6 @@ def test_the_fleet_tells_the_promise_and_loads_itself_anew_when_asked(console: C
     assert "for each domain at most a chance of 5 % of a false alarm in 0.1 days" in page
     assert "Refresh" not in dict(get(console, "/").headers)
     assert dict(get(console, "/?refresh=1").headers)["Refresh"] == "60"
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({}, "for each domain at most a chance of 5 % of a false alarm in 30 days"),
-        ({"promise": "fleet", "false_alarms": 0.005, "period_ticks": 288},
-         "at most a chance of 0.5 % of any false alarm in 1 day, over all domains"),
-    ],
-)  # fmt: skip
-def test_the_promise_is_what_the_settings_say(changes: dict[str, Any], words: str) -> None:
-    assert promise_in_words(MonitoringSettings(**changes)) == words
 
 
 def test_behind_a_proxy_with_tls_the_cookie_never_leaves_it(console: Console) -> None:
