@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -140,16 +141,18 @@ def running_peer(peer: Peer, environment: Path, bundle: Path, home: Path) -> Ite
             stdout=log,
             stderr=log,
             env=variables,
+            start_new_session=True,
         )
     peer.pid = process.pid
     try:
         wait_until_answered(peer.port, peer.probe, process)
         yield
     finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait(timeout=20)
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # LitServe leaves its workers behind
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def measure(servers: Sequence[Peer], count: int, rounds: int, clients: int) -> None:
