@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,3 +191,34 @@ def test_scraped_and_shown_addresses_are_those_of_compose() -> None:
     folder = yaml.safe_load(boards.read_text())["providers"][0]["options"]["path"]
     assert f"./grafana/dashboards:{folder}:ro" in services["grafana"]["volumes"]
     assert services["grafana"]["environment"]["GF_SERVER_HTTP_PORT"] not in map(str, PORTS.values())
+
+
+@pytest.mark.parametrize("arguments", [["watch", "--once"], ["retrain", "loop", "--once"]])
+def test_what_the_image_copies_is_enough_to_run(tmp_path: Path, arguments: list[str]) -> None:
+    for line in re.findall(r"^COPY (.+) \S+$", CONTAINERFILE, flags=re.MULTILINE):
+        for name in line.split():
+            target = tmp_path / "app" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / name, target)
+    code = (
+        f"import sys; sys.path[:] = [p for p in sys.path if p != {str(ROOT)!r}]\n"
+        "import redshank.cli\n"
+        "print(redshank.cli.__file__)\n"
+        f"sys.exit(redshank.cli.main({arguments!r}))"
+    )
+    own = {"PYTHONPATH": str(tmp_path / "app"), "REDSHANK_HOME__ROOT": str(tmp_path / "data")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "app",
+        env={**os.environ, **own, "REDSHANK_MONITORING__PORT": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(tmp_path / "app"))
+    assert any((tmp_path / "data").iterdir())
