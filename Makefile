@@ -57,7 +57,7 @@ bench: $(VENV)/.ready  ## leave-one-domain-out table (hours on two cores; resume
 
 prove: $(VENV)/.ready prove-monitor  ## long proofs of docs/proofs.md: kills, broken releases, the monitor's promise
 	$(BIN)/python -m benchmarks.kill_ring --seeds 0 1 2 --kills 14 --minutes 3
-	$(BIN)/python -m benchmarks.swap_under_load --releases 40
+	$(BIN)/python -m benchmarks.swap_under_load --releases 100
 	$(BIN)/python -m benchmarks.hostile_uploads --uploads 50000
 
 prove-monitor: $(VENV)/.ready  ## false alarms, delay, a month of a fleet, cost of watching (minutes)
