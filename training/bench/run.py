@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redshank.dataset import Manifest, write_manifest
-from redshank.errors import ConfigError
+from redshank.errors import ConfigError, UsageError
 from redshank.files import to_json, write_atomic
 from redshank.records import as_dict
 
@@ -43,10 +43,20 @@ def plan_cells(question: Question, images: Manifest, targets: Sequence[str]) -> 
     """All cells of a table; a seed of every row comes before the next seed.
 
     Raises:
-        ConfigError: nothing is asked for.
+        ConfigError: nothing is asked for, or a seed is below 0.
+        UsageError: comparisons are wanted with a method that is not in the table.
     """
     if not question.seeds or not question.labels_per_class or not question.variants:
         raise ConfigError("a bench needs at least one method, one seed and one number of labels")
+    if min(question.seeds) < 0:
+        raise ConfigError(f"the first seed is {min(question.seeds)}, expected at least 0")
+    names = [variant.name for variant in question.variants]
+    for name in question.against:
+        if name not in names:
+            raise UsageError(
+                f"method {name!r} to compare with is not in the table",
+                hint=f"Add it to --methods: {', '.join(names)}.",
+            )
     data = data_digest(images)
     plans: dict[tuple[str, int | None, str, int], CellPlan] = {}
     for seed in question.seeds:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from redshank.dataset import Item, Manifest
-from redshank.errors import ConfigError, InputError
+from redshank.errors import ConfigError, InputError, UsageError
 from redshank.settings import TrainingSettings
 from training.bench.protocol import choose_targets
 from training.bench.run import Question, _left, plan_cells
@@ -38,6 +39,10 @@ def test_cells_are_methods_times_targets_times_labels_times_seeds() -> None:
 def test_a_question_without_an_answer_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least one method, one seed"):
         plan_cells(question(labels=()), IMAGES, DOMAINS)
+    with pytest.raises(ConfigError, match="first seed is -1"):
+        plan_cells(question(seeds=(-1, 0)), IMAGES, DOMAINS)
+    with pytest.raises(UsageError, match="'fixmatsch' to compare with is not in the table"):
+        plan_cells(dataclasses.replace(question(), against=("fixmatsch",)), IMAGES, DOMAINS)
 
 
 def test_targets_are_domains_with_labels() -> None:
