@@ -87,7 +87,7 @@ def step_losses(
     if teacher.method.extra_loss is not None:
         rows = logits_UC, pseudo
         if teacher.method.extra_rows == "labelled":
-            rows = strong_LC, teacher.teach_labelled(weak_LC)
+            rows = strong_LC, teacher.teach_labelled(weak_LC, batch.domain_L)
         loss_unlabelled = loss_unlabelled + teacher.method.extra_loss(*rows)
     loss_fixclr = loss_labelled.new_zeros(())
     total = loss_labelled + weights.unlabelled * loss_unlabelled

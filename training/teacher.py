@@ -64,13 +64,10 @@ class Teacher:
 
     def teach(self, logits_weak_UC: Tensor, batch: Batch, step: int) -> PseudoLabels:
         """Pseudo-labels of the unlabelled rows; running averages take them in."""
-        logits_UC = logits_weak_UC
-        if self._alignment != "off":
-            number_U = self._prior_number(batch.domain_U)
-            if len(logits_UC):
-                momentum = self._rule.momentum
-                self.prior_SC = updated_prior(self.prior_SC, logits_UC, number_U, momentum)
-            logits_UC = aligned_logits(logits_UC, self.prior_SC, number_U, self._label_share_C)
+        if self._alignment != "off" and len(logits_weak_UC):
+            number_U, momentum = self._prior_number(batch.domain_U), self._rule.momentum
+            self.prior_SC = updated_prior(self.prior_SC, logits_weak_UC, number_U, momentum)
+        logits_UC = self._aligned(logits_weak_UC, batch.domain_U)
         weak = Weak(logits_UC, batch.image_U)
         pseudo, self.state = self.method.assign(weak, self.state, self._rule)
         if step < self._warm_up_steps and self.method.unlabelled:
@@ -86,10 +83,15 @@ class Teacher:
             return pseudo
         return pseudo._replace(weight_B=pseudo.weight_B * present_U)
 
-    def teach_labelled(self, logits_weak_LC: Tensor) -> PseudoLabels:
-        """Pseudo-labels of labelled rows, as if those were unknown; nothing is remembered."""
-        none_L = torch.zeros(len(logits_weak_LC), dtype=torch.int64, device=logits_weak_LC.device)
-        return self.method.assign(Weak(logits_weak_LC, none_L), self.state, self._rule)[0]
+    def teach_labelled(self, logits_weak_LC: Tensor, domain_L: Tensor) -> PseudoLabels:
+        """Pseudo-labels of labelled rows, as if those were unknown; nothing is remembered.
+
+        They are aligned as unlabelled rows are: what is taken off must be what was put on.
+        """
+        logits_LC = self._aligned(logits_weak_LC, domain_L)
+        return self.method.assign(
+            Weak(logits_LC, torch.zeros_like(domain_L)), self.state, self._rule
+        )[0]
 
     def drop(self, domain: int) -> None:
         """From now on images of this domain teach nothing."""
@@ -111,6 +113,12 @@ class Teacher:
         self.prior_SC = tensors["prior_SC"]
         self.state = {name: tensors[f"state.{name}"] for name in self.state}
         self.dropped = tuple(dropped)
+
+    def _aligned(self, logits_BC: Tensor, domain_B: Tensor) -> Tensor:
+        if self._alignment == "off":
+            return logits_BC
+        number_B = self._prior_number(domain_B)
+        return aligned_logits(logits_BC, self.prior_SC, number_B, self._label_share_C)
 
     def _prior_number(self, domain_U: Tensor) -> Tensor:
         return domain_U if self._alignment == "domain" else torch.zeros_like(domain_U)

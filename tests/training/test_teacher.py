@@ -119,6 +119,22 @@ def test_restored_teacher_goes_on_the_same_way() -> None:
 
 def test_labelled_rows_leave_no_trace() -> None:
     one = teacher("defixmatch")
-    pseudo = one.teach_labelled(torch.tensor([[9.0, 0.0, 0.0], [0.1, 0.0, 0.0]]))
+    logits, domain = torch.tensor([[9.0, 0.0, 0.0], [0.1, 0.0, 0.0]]), torch.tensor([0, 1])
+    pseudo = one.teach_labelled(logits, domain)
     assert pseudo.label_B.tolist() == [0, 0]
     assert pseudo.weight_B.tolist() == [1, 0]
+
+
+def test_labelled_rows_are_aligned_as_unlabelled_ones() -> None:
+    """DeFixMatch takes off the loss that it put on: equal rows must get equal pseudo-labels."""
+    torch.manual_seed(0)
+    one, domain = teacher("defixmatch", alignment="domain"), torch.arange(60) % 3
+    logits = torch.randn(60, 3) + torch.tensor([3.0, 0.0, 0.0])
+    for step in range(5):
+        unlabelled = one.teach(logits, batch(domain), step)
+    prior = one.prior_SC.clone()
+    labelled = one.teach_labelled(logits, domain)
+    assert torch.equal(labelled.label_B, unlabelled.label_B)
+    assert torch.equal(labelled.weight_B, unlabelled.weight_B)
+    assert not torch.equal(labelled.label_B, logits.argmax(1))
+    assert torch.equal(one.prior_SC, prior)
