@@ -122,6 +122,6 @@ def test_concurrent_publishers_make_one_line_of_revisions(registry: Registry) ->
 def test_bundle_of_another_schema_is_refused(tmp_path: Path) -> None:
     _bundle(tmp_path, "a")
     path = tmp_path / "a" / "bundle.json"
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 5'))
+    path.write_text(path.read_text().replace('"schema": 2', '"schema": 5'))
     with pytest.raises(SchemaError, match="schema 5 is not readable"):
         read_bundle(tmp_path / "a")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from redshank.dataset import Item, read_manifest, write_manifest
-from redshank.errors import ConfigError, ConflictError, InputError, MissingPartError, StageError
+from redshank.errors import ConfigError, ConflictError, InputError, StageError
 from redshank.nn.checkpoint import load_model
 from redshank.run import Run, read_held_out, read_history, read_run
 from redshank.settings import (
@@ -294,13 +294,3 @@ def test_broken_weights_are_found_before_any_image_is_decoded(tmp_path: Path) ->
             dataclasses.replace(SMALL, backbone="resnet18", weights=str(tmp_path / "w.pth"))
         )
     assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_missing_parts_are_named(make_manifest: MakeManifest, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"x\.pth does not exist"):
-        check_settings(dataclasses.replace(SMALL, backbone="resnet18", weights="x.pth"))
-    with pytest.raises(ConfigError, match="small_cnn takes no pretrained weights"):
-        check_settings(dataclasses.replace(SMALL, weights="x.pth"))
-    if not torch.cuda.is_available():
-        with pytest.raises(MissingPartError, match="torch sees no GPU"):
-            train(make_manifest(), dataclasses.replace(SMALL, device="cuda"), tmp_path)

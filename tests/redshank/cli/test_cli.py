@@ -69,6 +69,7 @@ def test_doctor_finds_this_checkout_whole(capsys: pytest.CaptureFixture[str]) ->
 def test_doctor_says_when_both_runtimes_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     versions = {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1", "tensorrt": "11.4.0"}
     monkeypatch.setattr("redshank.cli.doctor._version", versions.get)
+    monkeypatch.setattr("redshank.cli.doctor.linked_tensorrt", lambda: "10")
     found = {finding.subject: finding for finding in examine(Settings())}
     assert found["onnxruntime"].level == "missing"
     assert "overwrite each other" in found["onnxruntime"].sentence
