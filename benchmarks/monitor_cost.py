@@ -113,7 +113,7 @@ def scrape_s(evaluator: Evaluator, root: Path) -> tuple[float, int]:
     board = Board(settings, lambda: START + TICKS)
     board.publish(evaluator, Pass(1, 1, 0.0))
     registry = CollectorRegistry(auto_describe=False)
-    control = open_control(root / "control.db")
+    control = open_control(f"sqlite:///{root / 'control.db'}")
     retraining = RetrainingSeries(control, Registry(root / "models", root / "bundles"))
     registry.register(BoardCollector(board, retraining))
     size = len(generate_latest(registry))
