@@ -61,6 +61,13 @@ def make_listing(
     """
     items = tuple(_composed(item) for item in items)
     if not items:
+        flat = [path for path in ignored if is_image(path) and "/" not in path]
+        if flat:
+            raise InputError(
+                f"{root} holds {len(flat)} images, like {min(flat)}, but no domain folder",
+                hint="For one domain without labels give the folder above it: its name is the "
+                "domain.",
+            )
         raise InputError(
             f"{root} holds no image",
             hint="Expected ROOT/<domain>/<class>/<image>, or ROOT/<domain>/<image> without labels.",

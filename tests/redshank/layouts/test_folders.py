@@ -113,3 +113,10 @@ def test_names_that_are_no_files_are_faults(tmp_path: Path) -> None:
         ("photo/cat/4.jpg", "a link to nothing"),
         ("gate/5.jpg", "neither a file nor a folder"),
     }
+
+
+def test_a_sites_own_folder_is_told_from_an_empty_one(tmp_path: Path) -> None:
+    touch(tmp_path, "2.jpg", "10.jpg", "notes.txt")
+    with pytest.raises(InputError, match="holds 2 images, like 10") as caught:
+        scan_folder(tmp_path)
+    assert "folder above" in str(caught.value.hint)
