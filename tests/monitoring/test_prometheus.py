@@ -123,7 +123,8 @@ def test_the_variables_of_the_dashboards_find_values(scraped: Field) -> None:
 
 def test_every_alert_and_record_is_evaluated_without_error(scraped: Field) -> None:
     until("records", lambda: ask(scraped.port, "model_state:redshank_domains:sum"))
-    assert ask(scraped.port, "instance:redshank_request_errors:ratio_rate5m")
+    # a rate wants two scrapes
+    until("a rate", lambda: ask(scraped.port, "instance:redshank_request_errors:ratio_rate5m"))
     failures = ask(scraped.port, "prometheus_rule_evaluation_failures_total > 0")
     assert failures == []
 
