@@ -186,7 +186,8 @@ class Loop:
         rate = settings.learning_rate * 0.5 * (1.0 + math.cos(math.pi * self.step / self.steps))
         set_learning_rate(self.optimizer, rate)
         batch = self.feed.batch(self.step)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
+        with self._noise() as noise, autocast:
             losses = step_losses(
                 self.model,
                 batch,
@@ -194,7 +195,7 @@ class Loop:
                 self.teacher,
                 self._weights(),
                 step=self.step,
-                generator=self._noise(),
+                generator=noise,
                 forward=self.forward,
             )
         if not torch.isfinite(losses.total):
@@ -231,11 +232,17 @@ class Loop:
         fixclr = chosen.weight * ramp(self.step, self.steps, chosen.ramp_share)
         return Weights(settings.fixmatch.weight, fixclr, chosen.confidence)
 
-    def _noise(self) -> Generator:
-        """What the network draws in this step, a function of seed and step as the views are."""
+    @contextmanager
+    def _noise(self) -> Iterator[Generator]:
+        """What the network draws in this step, a function of seed and step as the views are.
+
+        Dropout and stochastic depth know torch's global state only: it is set, and given back.
+        """
         state = np.random.SeedSequence((self.settings.seed, self.step, 1))
-        self.noise.manual_seed(int(state.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-        return self.noise
+        seed = int(state.generate_state(1, np.uint64)[0] >> np.uint64(1))
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield self.noise.manual_seed(seed)
 
     def _needs_unlabelled(self) -> bool:
         used = self.settings.fixmatch.weight > 0 or self.settings.fixclr.weight > 0
