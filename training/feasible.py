@@ -56,7 +56,10 @@ def check_settings(settings: TrainingSettings) -> None:
     }
     for name, (value, low, high) in limits.items():
         if not low <= value <= high:
-            raise ConfigError(f"training.{name} is {value}, expected {low} to {high}")
+            raise ConfigError(
+                f"training.{name} is {value}, expected {low} to {high}",
+                hint=f"Set it in redshank.toml or by --set training.{name}=VALUE.",
+            )
     name = settings.backbone
     if name not in BACKBONES and not name.startswith(TIMM):
         raise ConfigError(

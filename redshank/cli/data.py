@@ -137,7 +137,7 @@ def _say_listing(listing: Listing) -> None:
         lines.append(f"... and {len(listing.faults) - SHOWN} more such names")
     if listing.ignored:
         lines.append(
-            f"{len(listing.ignored)} files are no images by their suffix and were left out, "
+            f"left out as no images by their suffix: {len(listing.ignored)}, "
             f"like {listing.ignored[0]}"
         )
     print("\n".join(lines), file=sys.stderr)

@@ -38,12 +38,14 @@ def run(options: Options, settings: Settings) -> int:
     # OpenMP threads that spin while they wait starve each other on a shared machine (1.4 s a step
     # instead of 0.06 at load 5 on two cores); read when torch loads it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from training.feasible import check_settings
     from training.train import train
 
     # under torchrun the first process talks for all
     talks = os.environ.get("RANK", "0") == "0"
     quiet = options.quiet or not talks
     if not quiet:
+        check_settings(settings.training)  # an error alone, without a warning before it
         warn_of_few_images(read_manifest(options.manifest))
     with nullcontext() if quiet else log_above_bars():
         folder = train(

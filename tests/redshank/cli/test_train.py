@@ -69,6 +69,16 @@ def test_errors_are_one_line_and_a_hint(manifest: Path, capsys: pytest.CaptureFi
     assert not [p for p in (manifest.parent / "runs").iterdir() if not p.name.startswith(".")]
 
 
+def test_an_impossible_setting_is_said_alone(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(manifest, "--set", "training.mixstyle=2")) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[0] == "redshank: training.mixstyle is 2.0, expected 0.0 to 1.0"
+    assert "--set training.mixstyle=VALUE" in lines[1]
+    assert len(lines) == 2
+
+
 def test_enough_images_for_export_are_no_news(capsys: pytest.CaptureFixture[str]) -> None:
     few = (Item("a", "north", "a"), *(Item(f"{n}", "north", "a", "val") for n in range(19)))
     field = tuple(Item(f"f{n}", "field") for n in range(50))
