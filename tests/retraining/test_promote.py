@@ -5,7 +5,7 @@ import os
 import pytest
 
 from redshank.events import Event, EventWriter, Role, spool_files
-from redshank.registry import Canary, Registry
+from redshank.registry import Canary, Registry, Release
 from redshank.run import read_run
 from redshank.settings import GateSettings
 from redshank.store.control import ControlStore
@@ -190,8 +190,21 @@ def test_the_history_is_read_when_the_release_changed(
     place = world.place(store, world.rules())
     once(place)
     once(place)
-    monkeypatch.setattr(Registry, "history", lambda *_arguments: pytest.fail("read again"))
+    read: list[str] = []
+    history = Registry.history
+
+    def counted(registry: Registry, model: str) -> tuple[Release, ...]:
+        read.append(model)
+        return history(registry, model)
+
+    monkeypatch.setattr(Registry, "history", counted)
     once(place)
+    assert read == []
+    run = read_run(next(path.parent for path in (world.home / "runs").glob("*/run.json")))
+    by_hand = write_tiny_bundle(world.home / "bundles", world.models / "good", run=run)
+    world.registry.publish(by_hand.name, actor="ann", reason="", at_s=world.clock())
+    once(place)
+    assert read == ["default"]
 
 
 def test_a_release_by_hand_during_the_canary_supersedes(world: World, store: ControlStore) -> None:
