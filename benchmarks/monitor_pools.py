@@ -145,9 +145,9 @@ def _photograph_all(root: Path, workspace: Workspace) -> None:
     model, manifest = load_model(folder), read_manifest(workspace.manifest)
     sites = []
     for content in CONTENTS:
-        images_NHW3, label_N = _test_images(manifest, content)
+        images_NHW3, label_N = test_images(manifest, content)
         for kind, severity in [(HOME, 0.0), *((k, s) for k in KINDS for s in SEVERITIES)]:
-            sites.append(_answers(model, content, kind, severity, images_NHW3, label_N))
+            sites.append(site_answers(model, content, kind, severity, images_NHW3, label_N))
             print(f"{content} {kind} {severity:g}: accuracy {sites[-1].accuracy:.3f}", flush=True)
     arrays = {f"{name}_{i}": getattr(p, name) for i, p in enumerate(sites) for name in ARRAYS}
     np.savez_compressed(root / "pools.npz", **arrays)
@@ -156,7 +156,8 @@ def _photograph_all(root: Path, workspace: Workspace) -> None:
     write_atomic(root / "pools.json", json.dumps(listed, indent=1).encode())
 
 
-def _test_images(manifest: Manifest, content: str) -> tuple[NDArray[np.uint8], IntArray]:
+def test_images(manifest: Manifest, content: str) -> tuple[NDArray[np.uint8], IntArray]:
+    """Pixels and classes of a domain's test images."""
     items = [i for i in manifest.items if i.domain == content and i.split == "test"]
     images = []
     for item in items:
@@ -166,7 +167,7 @@ def _test_images(manifest: Manifest, content: str) -> tuple[NDArray[np.uint8], I
     return np.stack(images), np.array(labels)
 
 
-def _answers(
+def site_answers(
     model: Model,
     content: str,
     kind: str,
@@ -174,6 +175,7 @@ def _answers(
     images_NHW3: NDArray[np.uint8],
     label_N: IntArray,
 ) -> Pool:
+    """What a model answers to images as one camera takes them."""
     if severity:
         camera = make_site(kind, severity=severity, seed=1)
         rng = np.random.default_rng([3, int(severity), *kind.encode()])
