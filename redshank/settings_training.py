@@ -151,7 +151,8 @@ class TrainingSettings:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes an NVIDIA device where there is one."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of passes through the network in training; auto: bfloat16 for ResNets on a GPU."""
+    """Of passes through the network in training; auto: bfloat16 on a GPU, but for the
+    small CNN."""
     compile: bool = False
     """Compile the network (torch.compile); pays in long trainings, needs a C++ compiler."""
     prefetch: Literal["auto", "on", "off"] = "auto"

@@ -14,6 +14,8 @@ from redshank.nn.mixstyle import add_mixstyle
 from redshank.run import WEIGHTS_FILE, Run
 from redshank.settings import TrainingSettings
 
+from .tensorboard import writer_class
+
 
 def check_settings(settings: TrainingSettings) -> None:
     """Refuses settings that cannot work, by name."""
@@ -65,6 +67,8 @@ def check_settings(settings: TrainingSettings) -> None:
         raise ConfigError(
             f"training.backbone is {name!r}, expected one of {', '.join(BACKBONES)}, or {TIMM}NAME"
         )
+    if settings.tensorboard:
+        writer_class()
     if settings.weights:
         _check_weights_file(name, Path(settings.weights))
     if settings.weights or settings.mixstyle or name.startswith((TIMM, "vit_")):

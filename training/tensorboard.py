@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from redshank.errors import MissingPartError
 from redshank.run import HistoryRow
@@ -31,6 +32,21 @@ def curves(folder: Path | None) -> Iterator[Callable[[HistoryRow], None]]:
     if folder is None:
         yield lambda _row: None
         return
+    with writer_class()(logdir=str(folder), flush_secs=10) as writer:
+
+        def write(row: HistoryRow) -> None:
+            for tag, value in scalars(row).items():
+                writer.add_scalar(tag, value, row.step)
+
+        yield write
+
+
+def writer_class() -> Any:
+    """The writer of tensorboardX.
+
+    Raises:
+        MissingPartError: it is not installed.
+    """
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
@@ -38,14 +54,7 @@ def curves(folder: Path | None) -> Iterator[Callable[[HistoryRow], None]]:
             "training.tensorboard is set, but tensorboardX is not installed",
             hint="Install redshank[tensorboard], or leave the setting empty.",
         ) from error
-
-    with SummaryWriter(logdir=str(folder), flush_secs=10) as writer:
-
-        def write(row: HistoryRow) -> None:
-            for tag, value in scalars(row).items():
-                writer.add_scalar(tag, value, row.step)
-
-        yield write
+    return SummaryWriter
 
 
 def scalars(row: HistoryRow) -> dict[str, float]:

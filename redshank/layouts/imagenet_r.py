@@ -64,6 +64,9 @@ def read_imagenet_r(tree: Tree) -> Listing:
             items.append(Item(path, sys.intern(style), folder))
     other = [name for name in tree.folders() if name not in classes]
     notes = [f"folder {name} is no WordNet id: passed over" for name in other]
+    unknown = sorted({item.domain for item in items} - STYLES)
+    if unknown:
+        notes.append(f"not among ImageNet-R's styles, domains all the same: {', '.join(unknown)}")
     return make_listing(
         tree.root, items, ignored=ignored, faults=tree.faults, layout="imagenet-r", notes=notes
     )

@@ -54,13 +54,30 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(unbiased_C.to(self.running_var.dtype), share)
 
 
+class SharedNormAct(SharedBatchNorm2d):
+    """The same, with dropout and activation behind it: what timm calls BatchNormAct2d."""
+
+    def __init__(self, features: int, drop: nn.Module, act: nn.Module, **options: Any) -> None:
+        super().__init__(features, **options)
+        self.drop = drop
+        self.act = act
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalised, dropped and activated images [B, C, H, W] of this process."""
+        y_BCHW: Tensor = self.act(self.drop(super().forward(input)))
+        return y_BCHW
+
+
 def share_statistics(model: nn.Module) -> None:
     """Replaces every BatchNorm2d inside the model by one over all processes, with its state.
 
-    On GPUs that is torch's own SyncBatchNorm.
+    On GPUs the plain layer becomes torch's own SyncBatchNorm.
+
+    Raises:
+        ValueError: the model has a BatchNorm2d of another make, whose forward pass is unknown.
     """
     for name, child in list(model.named_children()):
-        if type(child) is nn.BatchNorm2d:
+        if isinstance(child, nn.BatchNorm2d):
             setattr(model, name, _shared(child))
         else:
             share_statistics(child)
@@ -75,17 +92,29 @@ def all_reduce_sum(x: Tensor) -> Tensor:
 
 
 def _shared(norm: nn.BatchNorm2d) -> nn.Module:
-    if norm.running_mean is not None and norm.running_mean.is_cuda:
+    if isinstance(norm, SharedBatchNorm2d):
+        return norm
+    plain = type(norm) is nn.BatchNorm2d
+    if not plain and {name for name, _ in norm.named_children()} != {"drop", "act"}:
+        raise ValueError(f"cannot share the statistics of a {type(norm).__name__}")
+    if plain and norm.running_mean is not None and norm.running_mean.is_cuda:
         return nn.SyncBatchNorm.convert_sync_batchnorm(norm)  # type: ignore[no-any-return, no-untyped-call]
-    shared = SharedBatchNorm2d(
-        norm.num_features,
-        eps=norm.eps,
-        momentum=norm.momentum,
-        affine=norm.affine,
-        track_running_stats=norm.track_running_stats,
+    options: dict[str, Any] = {
+        "eps": norm.eps,
+        "momentum": norm.momentum,
+        "affine": norm.affine,
+        "track_running_stats": norm.track_running_stats,
+    }
+    children = dict(norm.named_children())
+    shared = (
+        SharedBatchNorm2d(norm.num_features, **options)
+        if plain
+        else SharedNormAct(norm.num_features, **children, **options)
     )
-    shared.to(next(iter(norm.state_dict().values()), torch.zeros(0)).dtype)
-    shared.load_state_dict(norm.state_dict())
+    state = norm.state_dict()
+    like = next(iter(state.values()), torch.zeros(0))
+    shared.to(device=like.device, dtype=like.dtype)
+    shared.load_state_dict(state)
     return shared.train(norm.training)
 
 

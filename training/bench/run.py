@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redshank.dataset import Manifest, write_manifest
-from redshank.errors import ConfigError, UsageError
+from redshank.errors import ConfigError, RedshankError, UsageError
 from redshank.files import to_json, write_atomic
 from redshank.records import as_dict
 
@@ -103,12 +103,29 @@ def run_bench(
         missing = [plan for plan in plans if find_cell(out, plan) is None]
         say(f"{len(plans)} cells, {len(plans) - len(missing)} finished")
         if missing:
+            _check(question.variants)
             failures = _train(missing, images, out, jobs=jobs, keep_runs=keep_runs, say=say)
     table = _sum_up(plans, out, question, targets)
     write_atomic(out / "table.txt", f"{as_text(table)}\n".encode())
     write_atomic(out / "table.md", f"{as_markdown(table)}\n".encode())
     write_atomic(out / "table.json", to_json(as_dict(table)))
     return table, failures
+
+
+def _check(variants: Sequence[Variant]) -> None:
+    """Refuses what cannot work before the first training, not when its turn comes.
+
+    Raises:
+        RedshankError: as `check_settings`, with the method's name.
+    """
+    from training.feasible import check_settings  # brings torch, which a table alone does not need
+
+    for variant in variants:
+        try:
+            check_settings(variant.settings)
+        except RedshankError as error:
+            error.message = f"method {variant.name}: {error.message}"
+            raise
 
 
 def _train(

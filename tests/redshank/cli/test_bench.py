@@ -11,7 +11,11 @@ from redshank.cli import main
 
 FAST = ["training.steps=2", "training.width=4", "training.image_size=16", "training.device=cpu"]
 VARIANTS = """
-[variants.broken]
+[variants.diverges]
+"training.steps" = 40
+"training.learning_rate" = 100.0
+"training.weight_decay" = 1.0
+[variants.impossible]
 "training.width" = 0
 [variants.every-label]
 base = "supervised"
@@ -44,12 +48,11 @@ def test_a_folder_becomes_a_table_a_failure_is_said_and_nothing_is_trained_again
     photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chosen = ["--targets", "Real World,sketch", "--seeds", "1", "--jobs", "1"]
-    assert main(arguments(photos, *chosen, "--methods", "broken,fixmatch,every-label")) == 1
+    assert main(arguments(photos, *chosen, "--methods", "diverges,fixmatch,every-label")) == 1
     first = capsys.readouterr()
     assert "6 cells, 0 finished" in first.err
-    assert (
-        "1 of 6: broken, 2 labels, unseen Real World, seed 0: failed: training.width" in first.err
-    )
+    failed = "1 of 6: diverges, 2 labels, unseen Real World, seed 0: failed: the loss is "
+    assert failed in first.err
     assert "0 of 2" in first.out
     assert "every-label, all labels, unseen sketch, seed 0:" in first.err
     cells = {path: path.stat().st_mtime_ns for path in (photos.parent / "bench/cells").iterdir()}
@@ -76,6 +79,7 @@ def test_a_folder_becomes_a_table_a_failure_is_said_and_nothing_is_trained_again
         (["--targets", "sketh"], "domain 'sketh' is not in the data"),
         (["--methods", "fixmach"], "method 'fixmach' is unknown"),
         (["--seeds", "0"], "at least one method, one seed"),
+        (["--methods", "fixmatch,impossible"], "method impossible: training.width is 0, expected"),
     ],
 )
 def test_impossible_questions_are_refused(

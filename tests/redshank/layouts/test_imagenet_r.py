@@ -34,7 +34,10 @@ def test_names_by_request_may_have_any_style(tmp_path: Path) -> None:
     touch(tmp_path, "n01443537/line_art_7.jpg", "other/art_1.jpg")
     listing = read_layout(tmp_path, "imagenet-r")
     assert [item.domain for item in listing.items] == ["line_art"]
-    assert listing.notes == ("folder other is no WordNet id: passed over",)
+    assert listing.notes == (
+        "folder other is no WordNet id: passed over",
+        "not among ImageNet-R's styles, domains all the same: line_art",
+    )
     touch(tmp_path, "n01443537/7.jpg")
     with pytest.raises(InputError, match=r"n01443537/7\.jpg: the name has no style"):
         read_layout(tmp_path, "imagenet-r")

@@ -16,13 +16,26 @@ SHARES = ((0, 5), (5, 12))
 CASES: tuple[tuple[bool, float | None], ...] = ((True, 0.1), (False, 0.1), (True, None))
 
 
+class NormAct(nn.BatchNorm2d):
+    """Normalisation and activation in one layer, in timm's form."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features)
+        self.drop = nn.Identity()
+        self.act = nn.PReLU()
+
+    def forward(self, input: Tensor) -> Tensor:
+        y: Tensor = self.act(self.drop(super().forward(input)))
+        return y
+
+
 def network(affine: bool, momentum: float | None) -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(3, 4, 3),
         nn.BatchNorm2d(4, affine=affine, momentum=momentum),
         nn.ReLU(),
-        nn.Sequential(nn.Conv2d(4, 2, 3), nn.BatchNorm2d(2)),
+        nn.Sequential(nn.Conv2d(4, 2, 3), NormAct(2)),
     ).double()
 
 
@@ -90,3 +103,24 @@ def test_alone_it_is_the_plain_layer(training: bool) -> None:
     ):
         assert name == other_name
         assert torch.equal(one, other)
+
+
+def test_timms_layer_keeps_its_activation_and_names() -> None:
+    timm = pytest.importorskip("timm", reason="timm is not installed (extra timm)")
+    torch.manual_seed(0)
+    plain = timm.create_model("test_efficientnet", num_classes=0)
+    torch.manual_seed(0)
+    shared = timm.create_model("test_efficientnet", num_classes=0)
+    share_statistics(shared)
+    assert not [m for m in shared.modules() if type(m).__name__ == "BatchNormAct2d"]
+    x = torch.rand(4, 3, 32, 32)
+    assert torch.equal(plain(x), shared(x))
+    assert plain.state_dict().keys() == shared.state_dict().keys()
+
+
+def test_a_layer_of_unknown_make_is_refused() -> None:
+    class Odd(nn.BatchNorm2d):
+        pass
+
+    with pytest.raises(ValueError, match="cannot share the statistics of a Odd"):
+        share_statistics(nn.Sequential(Odd(2)))
