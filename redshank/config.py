@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from redshank.errors import ConfigError, SchemaError
-from redshank.records import did_you_mean, from_dict
+from redshank.records import convert, did_you_mean, from_dict
 from redshank.settings import Settings
 
 FILE = "redshank.toml"
@@ -46,15 +46,15 @@ def load_settings(
     values = _read_toml(file) if file else {}
     source = str(file) if file else "settings"
     _check_keys(Settings, values, source, "")
-    for name, text in sorted(env.items()):
-        if name.startswith(PREFIX) and "__" in name and name not in RESERVED:
-            _assign(values, name.removeprefix(PREFIX).lower().split("__"), text, name)
-    for override in overrides:
-        key, sign, text = override.partition("=")
-        if not sign:
-            raise ConfigError(f"--set {override}: expected section.key=value")
-        _assign(values, key.strip().split("."), text.strip(), f"--set {key.strip()}")
     try:
+        for name, text in sorted(env.items()):
+            if name.startswith(PREFIX) and "__" in name and name not in RESERVED:
+                _assign(values, name.removeprefix(PREFIX).lower().split("__"), text, name)
+        for override in overrides:
+            key, sign, text = override.partition("=")
+            if not sign:
+                raise ConfigError(f"--set {override}: expected section.key=value")
+            _assign(values, key.strip().split("."), text.strip(), f"--set {key.strip()}")
         return from_dict(Settings, values, source=source)
     except SchemaError as error:
         raise ConfigError(error.message) from error
@@ -95,7 +95,10 @@ def _assign(values: dict[str, Any], keys: list[str], text: str, source: str) -> 
     for key in keys[:-1]:
         kind = _field_type(kind, key, source)
         values = values.setdefault(key, {})
-    values[keys[-1]] = _parse(text, _field_type(kind, keys[-1], source), source)
+    kind = _field_type(kind, keys[-1], source)
+    value = _parse(text, kind, source)
+    convert(value, kind, source)  # here the message names where it was set
+    values[keys[-1]] = value
 
 
 def _field_type(kind: Any, key: str, source: str) -> Any:

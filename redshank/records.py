@@ -53,7 +53,7 @@ def from_dict(
         if name in values:
             value, hint = values[name], hints[name]
             is_plain = type(value) is hint and hint in _PLAIN  # most are: events come in thousands
-            found[name] = value if is_plain else _convert(value, hint, f"{source}: {name}")
+            found[name] = value if is_plain else convert(value, hint, f"{source}: {name}")
         elif field.default is field.default_factory is dataclasses.MISSING:
             raise SchemaError(f"{source}: field {name!r} is missing")
     return kind(**found)
@@ -87,7 +87,12 @@ def _hints(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-def _convert(value: Any, hint: Any, source: str) -> Any:
+def convert(value: Any, hint: Any, source: str) -> Any:
+    """One JSON value as the type of a field.
+
+    Raises:
+        SchemaError: it is of another type; the message starts with `source`.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
@@ -102,7 +107,7 @@ def _convert(value: Any, hint: Any, source: str) -> Any:
     if origin is dict:
         if not isinstance(value, Mapping):
             raise _wrong_type(value, "an object", source)
-        return {str(k): _convert(v, arguments[1], f"{source}.{k}") for k, v in value.items()}
+        return {str(k): convert(v, arguments[1], f"{source}.{k}") for k, v in value.items()}
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast("type[Any]", hint), value, source=source)
     return _convert_scalar(value, hint, source)
@@ -111,18 +116,18 @@ def _convert(value: Any, hint: Any, source: str) -> Any:
 def _convert_union(value: Any, arguments: tuple[Any, ...], source: str) -> Any:
     if value is None and type(None) in arguments:
         return None
-    return _convert(value, next(a for a in arguments if a is not type(None)), source)
+    return convert(value, next(a for a in arguments if a is not type(None)), source)
 
 
 def _convert_tuple(value: Any, arguments: tuple[Any, ...], source: str) -> Any:
     if not isinstance(value, list | tuple):
         raise _wrong_type(value, "a list", source)
     if arguments[-1] is Ellipsis:
-        return tuple(_convert(v, arguments[0], f"{source}[{i}]") for i, v in enumerate(value))
+        return tuple(convert(v, arguments[0], f"{source}[{i}]") for i, v in enumerate(value))
     if len(value) != len(arguments):
         raise SchemaError(f"{source}: expected {len(arguments)} values, found {len(value)}")
     return tuple(
-        _convert(v, a, f"{source}[{i}]")
+        convert(v, a, f"{source}[{i}]")
         for i, (v, a) in enumerate(zip(value, arguments, strict=True))
     )
 

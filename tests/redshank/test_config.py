@@ -60,6 +60,8 @@ def test_wrong_file_is_one_clear_error(tmp_path: Path, text: str, message: str) 
         ("training.step=3", "unknown key 'step'. Did you mean 'steps'?"),
         ("training.steps=x", "'x' is no int"),
         ("training.steps.more=1", "unknown key 'more'"),
+        ("training.steps=1.5", "--set training.steps: expected a whole number, found 1.5"),
+        ("training.method=foo", "--set training.method: 'foo' is none of 'fixmatch'"),
     ],
 )
 def test_wrong_override_is_one_clear_error(override: str, message: str) -> None:
