@@ -20,8 +20,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from monitoring.board import Board
 from monitoring.collector import BoardCollector
-from monitoring.evaluator import Evaluator, Pass, Surroundings
+from monitoring.evaluator import Evaluator, Pass
 from monitoring.retraining_series import RetrainingSeries
+from monitoring.surroundings import Surroundings
 from redshank.events import SCHEMA, Event, EventWriter
 from redshank.registry import Registry
 from redshank.settings import MonitoringSettings

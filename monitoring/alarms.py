@@ -1,8 +1,8 @@
 """Evidence into alarms: what is raised, why, and when it ends.
 
 `drift`: something changed (all scores). `degraded`: mean confidence fell, and other classes do not
-explain it. Only `degraded` pages and triggers. An alarm ends when its evidence has faded below a
-tenth of the threshold, or when its model version is replaced.
+explain it, and labels do not refute it. Only `degraded` pages and triggers. An alarm ends when its
+evidence has faded below a tenth of the threshold, or when its model version is replaced.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from redshank.store.monitor_rows import Alarm, Evidence, Window
 
 from .class_mix import Split, split_drop
 from .counts import add_cells
+from .labelled_verdict import is_refuted
 from .quality import Health
 from .stream import Detection, Stream
 
@@ -56,7 +57,7 @@ def judge(
         open_alarms: alarms of this stream that are not closed.
         history: reads the stored windows.
     """
-    changed = [_closed(a, window) for a in open_alarms if _faded(a.kind, stream)]
+    changed = [_closed(a, window) for a in open_alarms if _faded(a, stream)]
     if not stream.may_alarm:
         return changed
     kinds = {alarm.kind for alarm in open_alarms}
@@ -67,7 +68,8 @@ def judge(
         since = since_onset(stream, suspect, history, "confidence")
         if since.complaint:
             return changed
-        if not _explained_by_mix(stream, since):
+        is_harmless = is_refuted(stream, since.onset_tick * stream.plan.tick_s)
+        if not is_harmless and not _explained_by_mix(stream, since):
             return [*changed, _raise(stream, window, suspect, since, "degraded")]
     suspect = _strongest(stream, "drift")
     if suspect is not None and "drift" not in kinds:
@@ -129,9 +131,12 @@ def _strongest(stream: Stream, kind: Kind) -> Detection | None:
     return stream.detections[max(over)[1]] if over else None
 
 
-def _faded(kind: Kind, stream: Stream) -> bool:
+def _faded(alarm: Alarm, stream: Stream) -> bool:
+    """Whether its evidence is gone; what labels said only labels unsay."""
     found = [d.evidence() for d in stream.detections]
-    return all(_measure(kind, e) < e.threshold - FADED for e in found)
+    return alarm.reference != "labelled" and all(
+        _measure(alarm.kind, e) < e.threshold - FADED for e in found
+    )
 
 
 def _closed(alarm: Alarm, window: Window) -> Alarm:
@@ -208,7 +213,12 @@ def _sentence(
         )
         if since.split is not None:
             what += (
-                f", {100 * since.split.look:.1f} points by the look of the images and "
-                f"{100 * since.split.mix:.1f} by the mix of classes"
+                f", {_points(since.split.look)} points by the look of the images and "
+                f"{_points(since.split.mix)} by the mix of classes"
             )
     return f"{what}: {span}; {proof}."
+
+
+def _points(ratio: float) -> str:
+    """Percentage points with one decimal; what rounds to zero is no negative zero."""
+    return f"{round(100 * ratio, 1) + 0.0:.1f}"

@@ -2,7 +2,8 @@
 
 `pass_once` reads top to bottom: drain what is closed, one tick after the other; for each stream
 count, update, judge, decide; commit everything of a tick at once; then deliver triggers. What an
-operator accepted as normal is applied after the tick in which it was said.
+operator accepted as normal, and what somebody labelled, is applied after the tick in which it was
+said.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from redshank.errors import RedshankError
 from redshank.events import Event, spool_files
 from redshank.files import Clock
 from redshank.records import as_dict, from_dict
+from redshank.store.control_labels import LabelsGiven
 from redshank.store.monitor import Cursor, MonitorStore, TickWrite
 from redshank.store.monitor_rows import (
     Acceptance,
@@ -30,33 +31,17 @@ from redshank.store.monitor_rows import (
 )
 from redshank.trigger import Trigger
 
-from .acceptance import Request, Requests
+from .acceptance import Request
 from .alarms import close, judge
 from .counts import TickCounts, count_tick
 from .drain import Calendar, open_readers, take_tick
 from .fleet import Fleet, check_tick_length
+from .label_intake import take_labels
 from .retention import tidy_up
 from .stream import Plan
+from .surroundings import Said, Surroundings, labels_of_a_tick, said_since
 from .triggers import trigger_of
 from .verdict import answering_rows, decide
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """Where the evaluator reads and whom it tells."""
-
-    spool: Path
-    bundles: Path
-    answering: Callable[[str], frozenset[str] | None]
-    """Model -> bundle ids that answer traffic now; None when nothing is known."""
-    send: Callable[[Trigger], bool] | None
-    """Stores a trigger in the control database; None: write none."""
-    grace_s: float = 2.0
-    """How long after its end a tick stays open for events that are still on their way."""
-    named: Callable[[str], frozenset[str] | None] = lambda _: None
-    """Model -> bundle ids that its release names in any role; None when nothing is known."""
-    requests: Requests = lambda _: ()
-    """What operators accepted as normal, by number of the last one that was applied."""
 
 
 @dataclass(frozen=True)
@@ -103,18 +88,18 @@ class Evaluator:
         self._recover()
         self._forget_deleted_spools()
         readers = open_readers(self.around.spool, self._cursors)
-        requests, waits = self._requests()
+        said, waits = said_since(self.around, self.store)
         now_tick = math.floor((self.clock() - self.around.grace_s) / self.plan.tick_s)
         while not stop():
             calendar = Calendar(self.plan.tick_s, now_tick, self._fleet.last_tick)
             end = calendar.open_tick
-            asked = calendar.tick_at(requests[0].at_s) if requests else end
+            asked = calendar.tick_at(said[0].at_s) if said else end
             found = take_tick(readers, calendar, before_tick=min(asked + 1, end))
             if found is not None:
                 self._evaluate(*found)
                 ticks, events = ticks + 1, events + len(found[1])
             elif asked < end:
-                self._accept(requests.popleft())
+                self._apply(said, calendar)
             else:
                 break
         self._close_replaced()
@@ -211,12 +196,32 @@ class Evaluator:
         self._fleet.rows[key] = row
         return row
 
-    def _requests(self) -> tuple[deque[Request], tuple[str, ...]]:
-        """What operators accepted since the last one that was applied, or why nobody knows."""
-        try:
-            return deque(self.around.requests(self.store.accepted_seq())), ()
-        except RedshankError as error:
-            return deque(), (f"what operators accepted cannot be read: {error.message}",)
+    def _apply(self, said: deque[Said], calendar: Calendar) -> None:
+        """What was said first, and with labels all that follow them in the same tick."""
+        if isinstance(first := said[0], Request):
+            said.popleft()
+            self._accept(first)
+        else:
+            self._take_labels(labels_of_a_tick(said, calendar))
+
+    def _take_labels(self, lots: Sequence[LabelsGiven]) -> None:
+        """Count what was labelled, and raise or end the alarms that it is about."""
+        self._is_torn = True
+        around, tick = self.around, self._fleet.last_tick
+        intake = take_labels(
+            self._fleet, lots, spool=around.spool, plan=self.plan, answers=self._answers
+        )
+        changed = [self._with_trigger(alarm) for alarm in intake.alarms]
+        self._fleet.note(changed)
+        self._commit(
+            TickWrite(
+                tick=tick,
+                streams=tuple(self._row(key, self._fleet.alarms(key)) for key in intake.keys),
+                alarms=tuple(changed),
+                labelled=intake.rows,
+                labels_seq=lots[-1].seq,
+            )
+        )
 
     def _accept(self, request: Request) -> None:
         """Learn a stream anew, and close its alarms."""
@@ -226,7 +231,7 @@ class Evaluator:
             self._is_torn = True
             words = f"accepted as normal by {request.actor}: {request.reason}"
             closed = [close(a, at_s=request.at_s, reason=words) for a in self._fleet.alarms(key)]
-            self._fleet.stream(key).accept()
+            self._fleet.stream(key).accept(after_seq=request.seq)
             self._fleet.note(closed)
             change = dataclasses.replace(
                 change,

@@ -12,7 +12,8 @@ from pathlib import Path
 from redshank.errors import ConfigError
 from redshank.events import Event
 from redshank.store.monitor import MonitorStore
-from redshank.store.monitor_rows import Alarm, StreamKey, StreamRow
+from redshank.store.monitor_labelled import labelled_answers
+from redshank.store.monitor_rows import Acceptance, Alarm, LabelledAnswer, StreamKey, StreamRow
 
 from .baseline import Baseline, read_baseline
 from .counts import by_stream
@@ -39,6 +40,9 @@ class Fleet:
         for row in self._store.streams():
             self.rows[row.key] = row
             self.stream(row.key).remember(row.memory)
+        for key, answers in labels_in_force(self._store).items():
+            if key in self.rows:
+                self.stream(key).labelled.take(answers)
         self._domains = {key.domain for key in self._streams}
         self._known: dict[tuple[str, str], Known] = {}  # as of this tick
         self._alarms: dict[StreamKey, dict[str, Alarm]] = {}
@@ -99,6 +103,7 @@ class Fleet:
         watched = [stream for key, stream in self._streams.items() if answers(key)]
         needed = strictness(_surplus(stream) for stream in watched)
         for stream in watched:
+            stream.labelled.strictness = needed
             for detection in stream.detections:
                 detection.ask_for_more(needed)
 
@@ -140,6 +145,15 @@ def _surplus(stream: Stream) -> float:
     """log10 of evidence over the domain's own threshold; each reference has its share of alpha."""
     found = [(d.evidence(), d.strictness) for d in stream.detections]
     return max((e.total - (e.threshold - extra) for e, extra in found), default=-math.inf)
+
+
+def labels_in_force(store: MonitorStore) -> dict[StreamKey, tuple[LabelledAnswer, ...]]:
+    """Labelled answers by stream, without those from before an operator's acceptance."""
+    accepted: dict[StreamKey, Acceptance] = {row.key: row for row in store.acceptances()}
+    return {
+        key: tuple(a for a in answers if key not in accepted or a.seq > accepted[key].seq)
+        for key, answers in labelled_answers(store.engine).items()
+    }
 
 
 def check_tick_length(store: MonitorStore, plan: Plan) -> None:

@@ -12,14 +12,18 @@ from redshank.store.monitor_rows import StreamKey, Window
 
 from .baseline import read_baseline
 from .counts import TickCounts
+from .fleet import labels_in_force
 from .stream import Plan, Stream
 
-REBUILT = ("burn_in", "recent", "health", "totals", "absolute", "relative", "last_tick")
-"""Parts of a stream's memory that its windows determine (open scenes need the raw events)."""
+REBUILT = (
+    *("burn_in", "recent", "health", "totals", "absolute", "relative", "labelled", "last_tick"),
+)
+"""Parts of a stream's memory that its windows and its labelled answers determine (open scenes need
+the raw events)."""
 
 
 def rebuild(store: MonitorStore, bundles: Path, plan: Plan) -> dict[StreamKey, Stream]:
-    """Every stream, from its windows and what operators accepted.
+    """Every stream, from its windows, its labelled answers and what operators accepted.
 
     Where old windows were deleted, from the checkpoint that was kept in their place.
     """
@@ -45,6 +49,9 @@ def rebuild(store: MonitorStore, bundles: Path, plan: Plan) -> dict[StreamKey, S
         begin(key, math.inf)
     for stream in streams.values():
         _accept(stream, accepted, before_tick=math.inf)
+    for key, answers in labels_in_force(store).items():
+        if key in streams:
+            streams[key].labelled.take(answers)
     return streams
 
 
@@ -75,6 +82,6 @@ def differing(store: MonitorStore, bundles: Path, plan: Plan) -> list[StreamKey]
     different = []
     for row in store.streams():
         memory = rebuilt[row.key].memory() if row.key in rebuilt else {}
-        if any(memory.get(part) != row.memory[part] for part in REBUILT):
+        if any(memory.get(part) != row.memory.get(part) for part in REBUILT):
             different.append(row.key)
     return different

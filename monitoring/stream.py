@@ -16,6 +16,7 @@ from redshank.store.monitor_rows import Evidence, ReferenceRow, StreamKey, Windo
 from .baseline import Baseline
 from .counts import TickCounts
 from .edetector import EDetector, threshold
+from .labelled import Labelled, promise_of
 from .names import PROVISIONAL_SCENES
 from .quality import Health
 from .sample import Sample, Totals, empty_sample
@@ -26,6 +27,9 @@ DETECTION_SHARE = 0.5
 """Share of alpha that the detectors spend; the rest covers errors of the reference bounds. Evidence
 grows with the square of the distance to the bound, the threshold with a logarithm only: a generous
 share for the bound halved the delay of mild drifts and cost severe ones nothing."""
+LABELLED_SHARE = 0.2
+"""Share of alpha that is set aside for the labelled test, whether or not labels ever come; the
+label-free detectors and their bounds have the rest."""
 FADE = 0.9
 """How much of the recent counts each tick keeps."""
 HEADROOM = 1e3
@@ -113,6 +117,7 @@ class Stream:
         """Whether an operator accepted it as it is."""
         self.relative: Detection | None = None
         self.absolute = self._detection_absolute()
+        self.labelled = self._labelled()
 
     @property
     def detections(self) -> tuple[Detection, ...]:
@@ -174,12 +179,14 @@ class Stream:
             defects=counts.defects,
         )
 
-    def accept(self) -> None:
+    def accept(self, after_seq: int = 0) -> None:
         """Learn anew what is normal here.
 
         The absolute reference is set aside: it would go on to say what the operator has overruled.
+        So are labels from before, those of audit rows up to `after_seq`.
         """
         self.is_accepted = True
+        self.labelled.take(a for a in self.labelled.answers if a.seq > after_seq)
         self.burn_in = empty_sample()
         self.absolute = self.relative = None
 
@@ -197,10 +204,11 @@ class Stream:
             "last_event_s": self.last_event_s,
             "absolute": self.absolute.detector.state() if self.absolute else None,
             "relative": self.relative.detector.state() if self.relative else None,
+            "labelled": self.labelled.memory(),
         }
 
     def remember(self, memory: dict[str, Any]) -> None:
-        """Continue from what `memory` gave."""
+        """Continue from what `memory` gave; the labelled evidence follows from its own rows."""
         self.burn_in = Sample.from_memory(memory["burn_in"])
         self.recent = Sample.from_memory(memory["recent"])
         self.health = Health(**memory.get("health", {}))  # absent in databases of schema 1
@@ -242,12 +250,26 @@ class Stream:
     def _references(self) -> int:
         return 2 if self.baseline.held_out_DCZ.any() else 1
 
+    def _labelled(self) -> Labelled:
+        alpha = LABELLED_SHARE * self.plan.false_alarms
+        promise = promise_of(
+            self.baseline.labelled_CCZ,
+            delta=(1 - DETECTION_SHARE) * alpha,
+            margin=self.plan.margin,
+        )
+        period_s = self.plan.tick_s * self.plan.period_ticks
+        return Labelled(promise, period_s=period_s, alpha=DETECTION_SHARE * alpha)
+
+    def _alpha(self) -> float:
+        """What one reference may spend without labels."""
+        return (1 - LABELLED_SHARE) * self.plan.false_alarms / self._references()
+
     def _threshold(self) -> float:
-        spent = DETECTION_SHARE * self.plan.false_alarms / self._references()
+        spent = DETECTION_SHARE * self._alpha()
         return threshold(self.plan.period_ticks, spent)
 
     def _delta(self) -> float:
-        return (1 - DETECTION_SHARE) * self.plan.false_alarms / self._references()
+        return (1 - DETECTION_SHARE) * self._alpha()
 
 
 def _log10(evidence: FloatArray) -> float:

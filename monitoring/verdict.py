@@ -12,6 +12,7 @@ from redshank.store.monitor_rows import Alarm, Evidence, State, StreamKey, Strea
 
 from .alarms import reference_cells
 from .class_mix import split_drop
+from .labelled_verdict import LEAST_FOR_ACCURACY, labelled_detail, words
 from .nearest import Known
 from .stream import Detection, Stream
 
@@ -44,7 +45,7 @@ def decide(
             version) raises no alarms, so its state is read off the evidence.
         known: domains that a new one may resemble.
     """
-    detail = _detail(stream)
+    detail = _detail(stream) | labelled_detail(stream, open_alarms)
     if not answers:
         return _looking_on(stream, detail)
     detail |= _drop(stream) if open_alarms else {}
@@ -54,20 +55,22 @@ def decide(
         sentence = f"{complaint} Nothing is said about the model, and nothing is trained on it."
         return Verdict("unknown", sentence + more, detail)
     if (alarm := by_kind.get("degraded")) is not None:
-        return Verdict("degraded", alarm.sentence, {**detail, **_about(alarm)})
+        more = "" if alarm.reference == "labelled" else words(detail)
+        return Verdict("degraded", alarm.sentence + more, {**detail, **_about(alarm)})
     if (alarm := by_kind.get("drift")) is not None:
         detail |= _about(alarm)
         share = detail["novelty_share"]
-        if alarm.cause == "novelty" and share is not None and share >= MOSTLY_NEW:
+        told = detail.get("labels", {}).get("scenes", 0) >= LEAST_FOR_ACCURACY
+        if alarm.cause == "novelty" and (share or 0.0) >= MOSTLY_NEW and not told:
             sentence = f"{share:.0%} of the recent images are of a kind not seen in training: "
             return Verdict("unknown", sentence + "confidence tells nothing about them.", detail)
-        return Verdict("drift", alarm.sentence, detail)
+        return Verdict("drift", alarm.sentence + words(detail), detail)
     if stream.relative is None:
         found = known(stream.key).nearest(stream.burn_in.cells_CZ.sum(axis=0))
         if found is not None:
             detail["nearest"] = {"name": found[0], "distance": round(found[1], 3)}
         return Verdict("learning", _learning(stream, detail), detail)
-    return Verdict("healthy", _healthy(stream, stream.relative), detail)
+    return Verdict("healthy", _healthy(stream, stream.relative) + words(detail), detail)
 
 
 def present_state(row: StreamRow, *, now_s: float, silent_after_s: float) -> tuple[State, str]:
@@ -101,7 +104,7 @@ def _if_answering(row: StreamRow, answers: Callable[[StreamKey], bool]) -> Strea
 def _looking_on(stream: Stream, detail: dict[str, Any]) -> Verdict:
     found = [d.evidence() for d in stream.detections]
     state: State = "learning" if stream.relative is None else "healthy"
-    if any(e.confidence >= e.threshold for e in found):
+    if any(e.confidence >= e.threshold for e in _evidence(stream).values()):
         state = "degraded"
     elif any(e.total >= e.threshold for e in found):
         state = "drift"
@@ -146,7 +149,7 @@ def _detail(stream: Stream) -> dict[str, Any]:
             d.reference: _number(mean_confidence(reference_cells(stream, d)))
             for d in stream.detections
         },
-        "evidence": {d.reference: rounded(d.evidence()) for d in stream.detections},
+        "evidence": {name: rounded(evidence) for name, evidence in _evidence(stream).items()},
         "novelty_share": float(novelty_Q[-1]) / total if total > 0 else None,
         "images": stream.totals.images,
         "errors": stream.totals.errors,
@@ -158,6 +161,13 @@ def _detail(stream: Stream) -> dict[str, Any]:
         "burn_in_scenes": stream.burn_in.scenes,
         "burn_in_needed": stream.plan.burn_in_scenes,
     }
+
+
+def _evidence(stream: Stream) -> dict[str, Evidence]:
+    """Of every detector, the labelled one included where labels came."""
+    found = {str(d.reference): d.evidence() for d in stream.detections}
+    labelled = stream.labelled.evidence()
+    return found if labelled is None else {**found, "labelled": labelled}
 
 
 def _drop(stream: Stream) -> dict[str, Any]:

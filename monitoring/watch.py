@@ -19,8 +19,9 @@ from redshank.store.monitor import open_monitor
 
 from .acceptance import requests_of
 from .board import Board
-from .evaluator import Evaluator, Pass, Surroundings
+from .evaluator import Evaluator, Pass
 from .stream import Plan
+from .surroundings import Surroundings
 
 
 def watch(
@@ -109,6 +110,7 @@ def surroundings_of(settings: Settings) -> Surroundings:
         send=control.add_trigger if settings.monitoring.trigger else None,
         named=lambda model: named_versions(registry, model),
         requests=requests_of(control),
+        labels=control.labels_given,
         grace_s=2 * settings.serving.flush_s,
     )
 

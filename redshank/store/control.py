@@ -25,7 +25,14 @@ from redshank.store.control_healings import (
     move_healing,
     store_healing,
 )
-from redshank.store.control_labels import LabelCounts, import_labels, labels_of
+from redshank.store.control_labels import (
+    LabelCounts,
+    LabelsGiven,
+    add_history,
+    import_labels,
+    labels_given,
+    labels_of,
+)
 from redshank.store.control_lease import (
     Lease,
     acquire_lease,
@@ -237,30 +244,46 @@ class ControlStore:
                 connection.execute(insert(MARKS).values(name=name, value=value))
 
     def import_labels(
-        self, rows: Iterable[tuple[str, str]], *, actor: str, subject: str, source: str
+        self,
+        rows: Iterable[tuple[str, str]],
+        *,
+        actor: str,
+        subject: str,
+        source: str,
+        is_sample: bool = True,
     ) -> LabelCounts:
         """Store (image sha256, label) rows with one audit row.
 
         Args:
             rows: the last row of an image wins, also over earlier imports.
             actor: who gave the labels.
-            subject: digest of the file they came from.
+            subject: digest of the file they came from, or of the one image.
             source: its name.
+            is_sample: whether the images were drawn at random.
         """
         with write(self._engine) as connection:
             at_s = self._clock()
-            counts = import_labels(connection, rows, actor=actor, at_s=at_s)
-            append_audit(
+            counts, told = import_labels(
+                connection, rows, actor=actor, at_s=at_s, is_sample=is_sample
+            )
+            audit = append_audit(
                 connection,
                 at_s=at_s,
                 actor=actor,
                 action="labels",
                 subject=subject,
-                details=as_dict(counts) | {"source": source},
+                details=as_dict(counts) | {"source": source, "sample": is_sample},
             )
+            add_history(connection, told, seq=audit.seq, is_sample=is_sample)
         return counts
 
     def labels(self, digests: Iterable[str]) -> dict[str, str]:
         """Labels of those images that have one, by image sha256."""
         with read(self._engine) as connection:
             return labels_of(connection, digests)
+
+    def labels_given(self, after_seq: int = 0) -> tuple[LabelsGiven, ...]:
+        """What was labelled after an audit row, oldest first."""
+        with read(self._engine) as connection:
+            audit = {r.seq: (r.at, r.actor) for r in read_audit(connection, after_seq=after_seq)}
+            return labels_given(connection, audit, after_seq=after_seq)

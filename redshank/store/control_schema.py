@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     Column,
     Connection,
     Double,
@@ -62,6 +63,14 @@ LABELS = Table(
     Column("label", Text, nullable=False),
     Column("imported_at", String(32), nullable=False),
     Column("actor", Text, nullable=False),
+)
+LABEL_HISTORY = Table(
+    "label_history",
+    METADATA,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("image_sha256", String(64), primary_key=True, index=True),
+    Column("label", Text, nullable=False),
+    Column("is_sample", Boolean, nullable=False),
 )
 MARKS = Table(
     "marks",

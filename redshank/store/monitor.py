@@ -17,8 +17,17 @@ import sqlalchemy as sa
 from redshank.errors import ConfigError, InputError
 
 from . import engine as db
+from .monitor_labelled import write_labelled
 from .monitor_retention import forget
-from .monitor_rows import Acceptance, Alarm, ReferenceRow, StreamKey, StreamRow, Window
+from .monitor_rows import (
+    Acceptance,
+    Alarm,
+    LabelledAnswer,
+    ReferenceRow,
+    StreamKey,
+    StreamRow,
+    Window,
+)
 from .monitor_schema import (
     ACCEPTANCES,
     ALARMS,
@@ -67,6 +76,10 @@ class TickWrite:
     acceptances: tuple[Acceptance, ...] = ()
     accepted_seq: int | None = None
     """Number of the operator's request that was dealt with."""
+    labelled: tuple[LabelledAnswer, ...] = ()
+    """New ones and corrected ones."""
+    labels_seq: int | None = None
+    """Number of the audit row whose labels were dealt with."""
 
 
 def open_monitor(database: str | Path, *, create: bool = True) -> MonitorStore:
@@ -127,7 +140,12 @@ class MonitorStore:
             _replace(connection, ALARMS, [alarm_values(a) for a in change.alarms])
             rows = [{"spool": n, "seq": c.seq, "tick": c.tick} for n, c in change.cursors.items()]
             _replace(connection, CURSORS, rows)
-            values = {"last_tick": change.tick, "accepted_seq": change.accepted_seq}
+            write_labelled(connection, change.labelled)
+            values = {
+                "last_tick": change.tick,
+                "accepted_seq": change.accepted_seq,
+                "labels_seq": change.labels_seq,
+            }
             known = [{"name": n, "value": str(v)} for n, v in values.items() if v is not None]
             _replace(connection, META, known)
 
@@ -149,6 +167,10 @@ class MonitorStore:
     def accepted_seq(self) -> int:
         """Number of the newest request of an operator that was dealt with, 0 before the first."""
         return int(self.meta("accepted_seq") or 0)
+
+    def labels_seq(self) -> int:
+        """Number of the newest audit row whose labels were dealt with, 0 before the first."""
+        return int(self.meta("labels_seq") or 0)
 
     def set_meta(self, name: str, value: str) -> None:
         """Write one named value."""

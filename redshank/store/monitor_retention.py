@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from . import engine as db
 from .monitor_days import DAYS
+from .monitor_labelled import LABELLED
 from .monitor_rows import StreamKey
 from .monitor_schema import ACCEPTANCES, CHECKPOINTS, META, REFERENCES, STREAMS, WINDOWS
 
@@ -64,7 +65,7 @@ def tidy(engine: sa.Engine, *, tick: int, horizon: int, gone: Sequence[StreamKey
 
 def forget(connection: sa.Connection, gone: Sequence[StreamKey], *, and_days: bool = False) -> None:
     """Delete everything of these streams but their alarms and, unless said, their days."""
-    tables = (WINDOWS, STREAMS, REFERENCES, CHECKPOINTS, ACCEPTANCES)
+    tables = (WINDOWS, STREAMS, REFERENCES, CHECKPOINTS, ACCEPTANCES, LABELLED)
     for key in gone:
         for table in (*tables, DAYS) if and_days else tables:
             same = (table.c[name] == value for name, value in key._asdict().items())

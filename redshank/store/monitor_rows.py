@@ -112,6 +112,32 @@ class Acceptance:
 
 
 @dataclass(frozen=True)
+class LabelledAnswer:
+    """An answer of a stream to an image that somebody labelled, as the evaluator counts it."""
+
+    key: StreamKey
+    image_sha256: str
+    seq: int
+    """Number of the audit row in the control database that brought the first label."""
+    tick: int
+    """Counted after this tick."""
+    labelled_s: float
+    """When it was labelled first."""
+    received_s: float
+    """When the image was answered."""
+    client: str
+    sequence_id: str
+    dhash: str
+    class_index: int
+    """The answer."""
+    label: str
+    """The newest one: a class name, or `?` where nobody can tell."""
+    is_right: bool
+    weight: float
+    """Share of a scene: 1 / labelled frames of the scene; 0 where it counts for nothing."""
+
+
+@dataclass(frozen=True)
 class Alarm:
     """One alarm from its raising to its end."""
 
@@ -119,8 +145,8 @@ class Alarm:
     key: StreamKey
     kind: Literal["drift", "degraded"]
     cause: str
-    """look, mix, both, shape, novelty or confidence_up."""
-    reference: Literal["absolute", "relative"]
+    """look, mix, both, shape, novelty, confidence_up or labels."""
+    reference: Literal["absolute", "relative", "labelled"]
     onset_s: float
     raised_tick: int
     raised_s: float

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from monitoring.evaluator import Evaluator, Surroundings
+from monitoring.evaluator import Evaluator
 from monitoring.stream import Plan
+from monitoring.surroundings import Surroundings
 from redshank.bundle import Bundle, write_bundle
 from redshank.cells import NUM_CONFIDENCE_BINS, FloatArray, IntArray, cell_counts
 from redshank.events import Event, EventWriter

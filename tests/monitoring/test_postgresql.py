@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.evaluator import Evaluator, Surroundings
+from monitoring.evaluator import Evaluator
 from monitoring.replay import differing
+from monitoring.surroundings import Surroundings
 from redshank.store.monitor import open_monitor
 from tests.monitoring.field import PLAN, START, Site, write_spool, write_test_bundle
 from tests.redshank.store.postgresql_server import find_programs, postgresql

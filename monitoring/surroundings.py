@@ -1,0 +1,62 @@
+"""Where the evaluator reads and whom it tells: given to it from outside."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from redshank.errors import RedshankError
+from redshank.store.control_labels import LabelsGiven
+from redshank.store.monitor import MonitorStore
+from redshank.trigger import Trigger
+
+from .acceptance import Request, Requests
+from .drain import Calendar
+
+Said = Request | LabelsGiven
+"""What a person said: it counts after the tick in which it was said."""
+LabelSource = Callable[[int], Iterable[LabelsGiven]]
+"""Labels whose audit row comes after a number, oldest first."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where the evaluator reads and whom it tells."""
+
+    spool: Path
+    bundles: Path
+    answering: Callable[[str], frozenset[str] | None]
+    """Model -> bundle ids that answer traffic now; None when nothing is known."""
+    send: Callable[[Trigger], bool] | None
+    """Stores a trigger in the control database; None: write none."""
+    grace_s: float = 2.0
+    """How long after its end a tick stays open for events that are still on their way."""
+    named: Callable[[str], frozenset[str] | None] = lambda _: None
+    """Model -> bundle ids that its release names in any role; None when nothing is known."""
+    requests: Requests = lambda _: ()
+    """What operators accepted as normal, by number of the last one that was applied."""
+    labels: LabelSource = lambda _: ()
+    """What people labelled, by number of the last audit row that was applied."""
+
+
+def said_since(around: Surroundings, store: MonitorStore) -> tuple[deque[Said], tuple[str, ...]]:
+    """What people accepted and labelled since what was applied last, or why nobody knows."""
+    try:
+        said: list[Said] = list(around.requests(store.accepted_seq()))
+        said += around.labels(store.labels_seq())
+        return deque(sorted(said, key=lambda one: one.seq)), ()
+    except RedshankError as error:
+        return deque(), (f"what people accepted and labelled cannot be read: {error.message}",)
+
+
+def labels_of_a_tick(said: deque[Said], calendar: Calendar) -> list[LabelsGiven]:
+    """Take the first lots of labels of one tick: one search of the spools serves them all."""
+    lots: list[LabelsGiven] = []
+    while said and isinstance(lot := said[0], LabelsGiven):
+        if lots and calendar.tick_at(lot.at_s) > calendar.tick_at(lots[0].at_s):
+            break
+        lots.append(lot)
+        said.popleft()
+    return lots
