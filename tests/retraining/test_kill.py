@@ -41,7 +41,10 @@ def finish(world: World) -> None:
     assert start_loop(world).wait(90) == 0, (world.home / "loop.log").read_text()
 
 
-def check_healed(world: World, store: ControlStore, *, attempts: set[int]) -> None:
+def check_healed(
+    world: World, store: ControlStore, *, attempts: set[int], stopped: int = 0
+) -> None:
+    """`stopped`: trainings that were ended in order, which counts as no attempt."""
     (healing,) = store.healings()
     log = (world.home / "loop.log").read_text()
     assert healing.state == "live", f"{healing.reason}\n{log}"
@@ -49,8 +52,9 @@ def check_healed(world: World, store: ControlStore, *, attempts: set[int]) -> No
     assert world.count("train end") == 1, world.log
     assert world.count("export end") == 1, world.log
     steps = [int(line.split()[1]) for line in world.log if line.startswith("step")]
-    assert sorted(set(steps)) == list(range(STEPS))  # all of them, a killed one perhaps twice
-    assert len(steps) <= STEPS + 2
+    assert sorted(set(steps)) == list(range(STEPS))
+    # a training killed between a step's note and its checkpoint does that one step again
+    assert len(steps) <= STEPS + max(attempts) - 1 + stopped
     release = world.registry.read("default")
     assert (release.revision, release.live) == (2, healing.challenger)
     assert len(world.registry.history("default")) == 2
@@ -106,7 +110,7 @@ def test_sigterm_ends_the_stage_and_the_next_loop_goes_on(
     assert time.monotonic() - begun < 5
     store.release(lease)
     finish(slow_world)
-    check_healed(slow_world, store, attempts={1})
+    check_healed(slow_world, store, attempts={1}, stopped=1)
 
 
 def test_the_next_loop_ends_a_stage_that_was_left_behind(
