@@ -59,6 +59,7 @@ prove: $(VENV)/.ready prove-monitor  ## long proofs of docs/proofs.md: kills, br
 	$(BIN)/python -m benchmarks.kill_ring --seeds 0 1 2 --kills 14 --minutes 3
 	$(BIN)/python -m benchmarks.swap_under_load --releases 100
 	$(BIN)/python -m benchmarks.hostile_uploads --uploads 50000
+	$(BIN)/python -m benchmarks.serving_faults
 
 prove-monitor: $(VENV)/.ready  ## false alarms, delay, a month of a fleet, cost of watching (minutes)
 	$(BIN)/python -m benchmarks.monitor_false_alarms

@@ -222,9 +222,10 @@ def wait_until_answered(port: int, path: str, process: subprocess.Popen[bytes]) 
             raise SystemExit(f"the server ended with status {process.returncode}")
         with contextlib.suppress(OSError):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-            connection.request("GET", path)
-            if connection.getresponse().status == 200:
-                return
+            with contextlib.closing(connection):
+                connection.request("GET", path)
+                if connection.getresponse().status == 200:
+                    return
         time.sleep(0.1)
     raise SystemExit("the server was not ready within 90 s")
 

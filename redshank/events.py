@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from redshank.errors import InputError
 from redshank.records import from_dict
 
 SCHEMA = 1
+_DAY_S = 86_400.0
 Role = Literal["live", "shadow", "canary"]
 OK = "ok"
 _encode_values = json.JSONEncoder(separators=(",", ":")).encode
@@ -108,9 +110,12 @@ class EventWriter:
         self._number = 1 + max(
             (int(path.stem.rsplit("-", 1)[1]) for path in folder.glob(f"{worker}-*.db")), default=0
         )
-        self._rows = 0
+        self._rows, self._written_at = 0, 0.0
         self._is_ours = False
         self._connection: sqlite3.Connection | None = None
+        self.deleted_rows = 0
+        """Rows, in all, of files that somebody deleted while they were written: lost to whoever had
+        not read them yet. A file that rested for a day may as well have expired."""
 
     @property
     def path(self) -> Path:
@@ -133,6 +138,7 @@ class EventWriter:
             self._give_up()
             raise
         self._rows += len(rows)
+        self._written_at = time.monotonic()
         if self._rows >= self._max_rows:
             with suppress(sqlite3.Error):  # the rows are in: an error would have them come again
                 self.seal()
@@ -140,6 +146,7 @@ class EventWriter:
 
     def seal(self) -> None:
         """Mark the file complete and close it; the next append starts another."""
+        self._leave_deleted()
         if self._connection is not None:
             with self._connection as connection:
                 connection.execute("UPDATE spool SET sealed = 1")
@@ -157,8 +164,7 @@ class EventWriter:
         self.seal()
 
     def _open(self) -> sqlite3.Connection:
-        if self._connection is not None and not self.path.exists():
-            self._abandon()
+        self._leave_deleted()
         if self._connection is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._is_ours = not self.path.exists()
@@ -173,6 +179,13 @@ class EventWriter:
                 connection.execute("CREATE TABLE spool (schema INTEGER, sealed INTEGER)")
                 connection.execute("INSERT INTO spool VALUES (?, 0)", (SCHEMA,))
         return self._connection
+
+    def _leave_deleted(self) -> None:
+        """Go on in a new file where the present one is gone."""
+        if self._connection is not None and not self.path.exists():
+            is_fresh = time.monotonic() - self._written_at < _DAY_S
+            self.deleted_rows += self._rows if is_fresh else 0
+            self._abandon()
 
     def _give_up(self) -> None:
         """Leave the file after an error; without rows it goes, a full disk must not breed files."""

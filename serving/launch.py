@@ -19,10 +19,13 @@ from redshank.registry import Registry
 from redshank.settings import ServingSettings, Settings
 
 from .access import load_access
+from .dead_workers import lost_in
 from .exchange import BODY_S
 from .identity import SALT_FILE, load_salt
 from .lifecycle import SETTINGS_FILE, SUPERVISOR
 
+METRICS = "prometheus_multiproc_dir"
+"""Where BentoML has the workers' metrics, below its home."""
 SERVICE = "serving.service:RedshankService"
 CHECKOUT = Path(__file__).resolve().parents[1]
 KEEP_ALIVE_S = 75
@@ -37,6 +40,8 @@ class Launch:
 
     command: tuple[str, ...]
     environment: dict[str, str]
+    lost_events: int = 0
+    """Events that died in the memory of the former server's workers."""
 
 
 def check(settings: Settings) -> None:
@@ -76,6 +81,7 @@ def prepare(settings: Settings, environment: Mapping[str, str]) -> Launch:
     check(settings)
     host, port = _address(settings.serving), settings.serving.port
     folder = (settings.home.path("servers") / f"{host.replace(':', '.')}-{port}").absolute()
+    lost = lost_in(folder / "bentoml" / METRICS)
     shutil.rmtree(folder, ignore_errors=True)  # the address is free, so nobody uses it
     folder.mkdir(parents=True)
     settings_file = folder / "settings.json"
@@ -83,6 +89,7 @@ def prepare(settings: Settings, environment: Mapping[str, str]) -> Launch:
     return Launch(
         command=_command(host, port),
         environment=_environment(settings, environment, folder, settings_file),
+        lost_events=lost if settings.serving.record else 0,
     )
 
 

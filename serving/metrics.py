@@ -7,12 +7,13 @@ Under BentoML's supervisor PROMETHEUS_MULTIPROC_DIR is set and every worker writ
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 
-MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+from .dead_workers import DROPPED_MEANING, FOLDER, reserve_files
+
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -21,6 +22,7 @@ class Metrics:
     """Series of one worker."""
 
     def __init__(self) -> None:
+        reserve_files()
         self.registry = registry = CollectorRegistry()
 
         def counter(name: str, meaning: str, *labels: str) -> Counter:
@@ -35,9 +37,7 @@ class Metrics:
             *("model", "version", "domain", "role", "outcome"),
         )
         self.events_written = counter("events_written", "Events in the spool.")
-        self.events_dropped = counter(
-            "events_dropped", "Events that never reached the spool, by reason.", "reason"
-        )
+        self.events_dropped = counter("events_dropped", DROPPED_MEANING, "reason")
         self.captures = counter(
             "captures",
             "Images offered to the field store: stored, passed_over, behind or failed.",
@@ -113,30 +113,10 @@ class Metrics:
         known.inc(images)
 
     def exposition(self) -> bytes:
-        """The text format, of all workers where there are several."""
-        if MULTIPROCESS not in os.environ:
-            return generate_latest(self.registry)
-        merged = CollectorRegistry()
-        MultiProcessCollector(merged)  # type: ignore[no-untyped-call]  # untyped in prometheus_client
-        return generate_latest(merged)
-
-
-def forget_dead_workers() -> None:
-    """Drop the gauges of workers that were killed; counters stay, they were true."""
-    folder = os.environ.get(MULTIPROCESS)
-    if not folder:
-        return
-    pids = {path.stem.rsplit("_", 1)[1] for path in Path(folder).glob("gauge_live*_*.db")}
-    for pid in pids:
-        if pid.isdigit() and not _is_alive(int(pid)):
-            mark_process_dead(int(pid), folder)  # type: ignore[no-untyped-call]  # untyped
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        """The text format, of all workers where there are several and their files are there."""
+        if os.path.isdir(os.environ.get(FOLDER, "")):  # noqa: PTH112  # empty: no folder
+            with suppress(OSError):  # somebody deletes them right now
+                merged = CollectorRegistry()
+                MultiProcessCollector(merged)  # type: ignore[no-untyped-call]  # untyped in prometheus_client
+                return generate_latest(merged)
+        return generate_latest(self.registry)

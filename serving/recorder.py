@@ -20,6 +20,7 @@ from redshank.events import Event, SpoolError
 from redshank.fieldstore import FieldStore
 
 from .capture_rate import CaptureRate
+from .dead_workers import DELETED
 from .metrics import Metrics
 
 RETRY_S = 1.0
@@ -30,6 +31,9 @@ log = logging.getLogger("redshank.serving")
 
 class Spool(Protocol):
     """What the recorder needs of `redshank.events.EventWriter`."""
+
+    deleted_rows: int
+    """Events in files that somebody deleted while they were written."""
 
     def append(self, events: Iterable[Event]) -> int:
         """Write a batch or raise SpoolError or OSError."""
@@ -71,7 +75,8 @@ class Recorder:
         self._ready: deque[Event] = deque()
         self._rate = rate or CaptureRate(math.inf)
         self._image_bytes = 0
-        self._failing = False
+        self._failing, self._losing_images = False, False
+        self._deleted = 0
         self._lock = threading.Lock()
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -125,6 +130,7 @@ class Recorder:
             self._spool.seal()
         except (SpoolError, OSError) as error:
             log.error("the spool was not sealed: %s", error)
+        self._count_deleted()
 
     def _flush(self) -> None:
         """Move images to the field store, then events to the spool, batch by batch."""
@@ -152,7 +158,16 @@ class Recorder:
         self._failing = False
         self._ready.clear()
         self._metrics.events_written.inc(len(batch))
+        self._count_deleted()
         return True
+
+    def _count_deleted(self) -> None:
+        """Say and count what somebody deleted with its spool file."""
+        count = self._spool.deleted_rows - self._deleted
+        if count:
+            self._deleted += count
+            self._drop(DELETED, count)
+            log.error("a spool file was deleted with %d events, read or not", count)
 
     def _capture(self, event: Event, image: bytes) -> Event:
         if self._field is None:
@@ -171,8 +186,11 @@ class Recorder:
             )
         except Exception as error:  # no picture may end the thread that writes the events
             self._metrics.captures.labels("failed").inc()
-            log.warning("an image of %s was not kept: %s", event.domain, error)
+            if not self._losing_images:  # a full disk would say it a hundred times a second
+                log.warning("an image of %s was not kept: %s", event.domain, error)
+            self._losing_images = True
             return event
+        self._losing_images = False
         self._metrics.captures.labels("stored" if stored else "passed_over").inc()
         return dataclasses.replace(event, stored=stored)
 

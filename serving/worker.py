@@ -21,11 +21,12 @@ from redshank.settings import ServingSettings, Settings
 
 from .access import Access, load_access
 from .capture_rate import CaptureRate
+from .dead_workers import forget_dead_workers
 from .engine import Batcher, Job
 from .identity import EventIds, client_hash, load_salt
 from .inference import Answer, Inference, Recorded, Rules
 from .limits import DomainLabels, Limits
-from .metrics import Metrics, forget_dead_workers
+from .metrics import Metrics
 from .quick import is_quick
 from .recorder import Recorder, Spool
 from .refusal import Refusal
@@ -139,7 +140,7 @@ class Worker:
 
     def start(self) -> None:
         """Load the release (its absence leaves the worker not ready, not dead) and begin."""
-        forget_dead_workers()
+        forget_dead_workers(events=self._watched)
         self._inference.warm_up()
         self._recorder.start()
         self._shadow.start()

@@ -44,5 +44,11 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         print(f"redshank: ready to serve {what}", file=sys.stderr)
         return 0
     prepared = launch.prepare(settings, os.environ)
+    if prepared.lost_events:
+        print(
+            f"redshank: the server here before was killed, {prepared.lost_events} events that were "
+            "in its memory are lost",
+            file=sys.stderr,
+        )
     print(f"redshank: serving {what}", file=sys.stderr)
     return launch.execute(prepared)

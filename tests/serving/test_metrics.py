@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from serving.metrics import MULTIPROCESS, Metrics, forget_dead_workers
+from serving.dead_workers import FOLDER, forget_dead_workers
+from serving.metrics import Metrics
 
 
 def test_gauges_of_killed_workers_are_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(MULTIPROCESS, str(tmp_path))
+    monkeypatch.setenv(FOLDER, str(tmp_path))
     dead = 4_194_304  # above the largest process id of Linux
     names = [f"gauge_livemin_{dead}.db", f"counter_{dead}.db", f"gauge_livemin_{os.getpid()}.db"]
     for name in names:
@@ -21,7 +22,7 @@ def test_gauges_of_killed_workers_are_forgotten(
 
 
 def test_one_worker_alone_shows_its_own_series(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(MULTIPROCESS, raising=False)
+    monkeypatch.delenv(FOLDER, raising=False)
     forget_dead_workers()
     metrics = Metrics()
     metrics.requests.labels("/v1/predict", "200").inc(3)

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from redshank.events import Event, EventWriter, is_sealed, iter_spool, spool_files
 from redshank.fieldstore import FieldStore
@@ -31,6 +34,7 @@ class Disk:
         self.blocked = threading.Event()
         self.blocked.set()
         self.failures = 0
+        self.deleted_rows = 0
 
     def append(self, events: Iterable[Event]) -> int:
         self.blocked.wait()
@@ -172,3 +176,31 @@ def test_a_picture_that_breaks_the_field_store_costs_no_event(tmp_path: Path) ->
     made.stop()
     assert [e.event_id for e in iter_spool(tmp_path)] == ["000000", "000001"]
     assert value(metrics, "redshank_captures_total", outcome="failed") == 1
+
+
+def test_events_of_a_deleted_file_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics, spool = Metrics(), tmp_path / "spool"
+    made = recorder(EventWriter(spool, "w1"), metrics)
+    made.record([(event(n), None) for n in range(7)])
+    while value(metrics, "redshank_events_written_total") < 7:
+        time.sleep(0.01)
+    shutil.rmtree(spool)
+    made.record([(event(n), None) for n in range(7, 10)])
+    made.stop()
+    assert value(metrics, "redshank_events_dropped_total", reason="file_deleted") == 7
+    assert "deleted with 7 events" in caplog.text
+    assert [e.event_id for e in iter_spool(spool)] == ["000007", "000008", "000009"]
+
+
+def test_a_full_field_store_is_said_once(
+    tmp_path: Path, image: MakeImage, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics, root = Metrics(), tmp_path / "field"
+    root.touch()  # a file: nothing can be kept there
+    made = recorder(EventWriter(tmp_path / "spool", "w1"), metrics, field=FieldStore(root))
+    made.record([(event(n), image(n)) for n in range(5)])
+    made.stop()
+    assert value(metrics, "redshank_captures_total", outcome="failed") == 5
+    assert caplog.text.count("was not kept") == 1
