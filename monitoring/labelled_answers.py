@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from redshank.events import Event
-from redshank.field_scenes import Frame, SceneRule
+from redshank.field_scenes import Frame
+from redshank.labelled_scenes import scenes_of
 from redshank.store.control_labels import UNCLEAR, LabelsGiven
 from redshank.store.monitor_rows import LabelledAnswer, StreamKey
-
-OPEN_S = 60.0
-"""How long a scene without sequence id stays open: people label a few of its frames, so the short
-gap between all frames would take each for a scene of its own."""
-SEQUENCE_S = 86_400.0
-"""The same for a sequence id."""
 
 
 def answers_of(
@@ -73,10 +68,11 @@ def weigh(
         distance: largest dHash distance inside a scene.
     """
     told = [answer for answer in new if answer.label != UNCLEAR]
-    frames = sorted(
-        [(a.received_s, a.image_sha256, a) for a in (*told, *before)], key=lambda row: row[:2]
-    )
-    scene_of = _scenes([answer for _, _, answer in frames], distance)
+    frames = {
+        a.image_sha256: Frame(a.received_s, a.client, a.sequence_id, a.dhash)
+        for a in (*told, *before)
+    }
+    scene_of = scenes_of(frames, distance=distance)
     counted = {scene_of[a.image_sha256] for a in before if a.weight > 0}
     sizes: dict[int, int] = {}
     for answer in told:
@@ -87,22 +83,6 @@ def weigh(
         for a in told
     }
     return [replace(a, weight=weights.get(a.image_sha256, 0.0)) for a in new]
-
-
-def _scenes(answers: Sequence[LabelledAnswer], distance: int) -> Mapping[str, int]:
-    """Number of the scene of each image; the answers come in order of time."""
-    rule = SceneRule(gap_s=OPEN_S, distance=distance, memory_s=SEQUENCE_S)
-    open_by: dict[tuple[str, str], list[tuple[Frame, int]]] = {}
-    scene_of: dict[str, int] = {}
-    for number, answer in enumerate(answers):
-        frame = Frame(answer.received_s, answer.client, answer.sequence_id, answer.dhash)
-        place = ("", answer.sequence_id) if answer.sequence_id else (answer.client, "")
-        recent = [pair for pair in open_by.get(place, []) if rule.is_open(pair[0], frame.at_s)]
-        same = [pair for pair in recent if rule.continues(pair[0], frame)]
-        scene = same[-1][1] if same else number
-        open_by[place] = [pair for pair in recent if pair not in same] + [(frame, scene)]
-        scene_of[answer.image_sha256] = scene
-    return scene_of
 
 
 def _row(

@@ -1,122 +1,213 @@
-"""Bring in labels that arrived after the predictions.
+"""Draw images to label, and bring in labels that arrived after the predictions.
 
-`redshank label import FILE` reads a CSV file with the columns image_sha256 and label (a header line
-names them, in any order). The digest is the one of the image's original bytes, as in the prediction
-events. A label that was known is corrected; the import itself goes into the audit trail. Labels of
+`redshank label queue` draws kept field images of the domains with an open alarm (or of `--domain`),
+uniformly and each scene once: a table (`--out FILE.csv`) whose empty column `label` a person fills
+in, or a folder (`--out FOLDER`) whose images a person moves into the subfolder of their class.
+`redshank label import` takes either back, or any CSV file with the columns image_sha256 and label.
+The digest is the one of the image's original bytes, as in the prediction events. A label that was
+known is corrected; every import goes into the audit trail. The evaluator counts labels at its next
+tick: how many answers were right, and whether that is less than the bundle promised. Labels of
 captured field images count in the gates of the next healing.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import re
 import sys
-from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from redshank.cli import print_json, user_name
 from redshank.errors import InputError
-from redshank.files import sha256_bytes
 from redshank.records import as_dict
 from redshank.settings import Settings
 
-COLUMNS = ("image_sha256", "label")
-DIGEST = re.compile(r"[0-9a-f]{64}")
+if TYPE_CHECKING:
+    from redshank.audit_queue import AuditQueue
+    from redshank.store.control import ControlStore
+
+LEAST, MOST = 1, 1000
+"""Images that one queue may ask for."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-verbs."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    one = actions.add_parser("import", help="read labels from a CSV file")
-    one.add_argument("file", type=Path, metavar="FILE", help="CSV with image_sha256 and label")
+    draw = actions.add_parser("queue", help="draw images to be labelled")
+    draw.add_argument("--out", type=Path, required=True, help="FILE.csv, or a new folder")
+    draw.add_argument("--domain", metavar="D", help="default: each one with an open alarm")
+    draw.add_argument("--model", metavar="M", help="default: serving.model")
+    draw.add_argument(
+        "--images", type=int, default=50, metavar="N", help="labels wanted a domain (default: 50)"
+    )
+    draw.add_argument("--json", action="store_true", help="print what was drawn as JSON")
+    one = actions.add_parser("import", help="read labels from a CSV file or a folder")
+    one.add_argument("file", type=Path, metavar="FILE", help="a table or folder with labels")
+    one.add_argument("--model", metavar="M", help="whose classes they are (default: serving.model)")
+    one.add_argument("--other-classes", action="store_true", help="allow labels that are no class")
+    one.add_argument(
+        "--picked",
+        action="store_true",
+        help="the images were picked, not drawn at random: no evidence of accuracy",
+    )
     one.add_argument("--actor", default=None, help="who gave the labels (default: you)")
     one.add_argument("--json", action="store_true", help="print what changed as JSON")
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
-    """Import one file."""
+    """Draw or import."""
+    return _queue(options, settings) if options.action == "queue" else _import(options, settings)
+
+
+def _import(options: argparse.Namespace, settings: Settings) -> int:
+    from redshank.label_file import check_classes, read_labels
     from redshank.store.control import open_control
 
-    data = options.file.read_bytes()
-    rows = read_rows(data, source=str(options.file))
+    found = read_labels(options.file)
+    model = options.model or settings.serving.model
+    classes = _classes(settings, model)
+    if classes and not options.other_classes:
+        check_classes(found.rows, classes, source=str(options.file), model=model)
+    rows, deleted, unknown = _known_here(settings, found.rows, source=str(options.file))
     store = open_control(settings.home.control_database)
     counts = store.import_labels(
         rows,
         actor=options.actor or user_name(),
-        subject=sha256_bytes(data),
+        subject=found.digest,
         source=options.file.name,
+        is_sample=not options.picked,
     )
     store.close()
+    told = {"empty": found.empty, "deleted": deleted, "unknown": unknown}
     if options.json:
-        print_json(as_dict(counts))
-    print(
-        f"{options.file}: {counts.new} new, {counts.changed} changed, {counts.same} known before",
-        file=sys.stderr,
-    )
-    for label, count in _unknown_classes(settings, rows).items():
-        print(
-            f"{options.file}: {label!r} ({count} images) is no class of the live model "
-            f"{settings.export.model!r}: the gates pass those images over",
-            file=sys.stderr,
-        )
+        print_json(as_dict(counts) | told)
+    changes = f"{counts.new} new, {counts.changed} changed, {counts.same} known before"
+    notes = {
+        "without a label yet, import again when they have one": found.empty,
+        "lines that repeat another one": found.repeated,
+        "deleted meanwhile, left out": deleted,
+        "of images that were neither answered nor kept here: stored, but no evidence": unknown,
+    }
+    more = "".join(f"; {count} {what}" for what, count in notes.items() if count)
+    print(f"{options.file}: {changes}{more}", file=sys.stderr)
     return 0
 
 
-def read_rows(data: bytes, *, source: str) -> list[tuple[str, str]]:
-    """The (image_sha256, label) rows of a CSV file.
+def _queue(options: argparse.Namespace, settings: Settings) -> int:
+    from redshank.audit_queue import kept_digests, why_empty
+    from redshank.label_file import write_folder, write_table
+    from redshank.store.control import open_control
 
-    Raises:
-        InputError: it is no UTF-8 CSV, a column is missing, a digest is none, a label is empty,
-            or an image has two labels.
-    """
+    if not LEAST <= options.images <= MOST:
+        raise InputError(f"--images {options.images}, expected {LEAST} to {MOST}")
+    model = options.model or settings.serving.model
+    store = open_control(settings.home.control_database)
+    queues = _queues(options, settings, model, store)
+    store.close()
+    root = settings.home.path("field")
+    for queue in queues:
+        any_kept = bool(kept_digests(root, queue.domain))
+        problem = why_empty(queue, settings.serving.capture_domains, any_kept=any_kept)
+        if problem is not None and not any(queue.waiting for queue in queues):
+            raise problem
+        begun = f"{queue.labelled} of {queue.wanted} labelled, {len(queue.waiting)} drawn"
+        said = f"{problem.message}; {problem.hint}" if problem is not None else begun
+        print(f"{queue.domain}: {said}", file=sys.stderr)
+    images = [image for queue in queues for image in queue.waiting]
+    if not images:
+        print("every queue is done: nothing was written", file=sys.stderr)
+    elif options.out.suffix.lower() == ".csv":
+        write_table(options.out, images)
+        todo = "fill in the column `label` (? where nobody can tell)"
+        print(f"{todo}, then: redshank label import {options.out}", file=sys.stderr)
+    else:
+        write_folder(options.out, images, _classes(settings, model))
+        todo = "move each image into the folder of its class"
+        print(f"{todo}, then: redshank label import {options.out}", file=sys.stderr)
+    if options.json:
+        print_json([_as_json(queue) for queue in queues])
+    return 0
+
+
+def _queues(
+    options: argparse.Namespace, settings: Settings, model: str, store: ControlStore
+) -> list[AuditQueue]:
+    """One queue a domain: the asked one, else every one with an open alarm."""
+    from redshank.audit_queue import audit_queue, onset_of
+    from redshank.fieldstore import FieldStore
+    from redshank.store.monitor import open_monitor
+
     try:
-        lines = data.decode("utf-8-sig").splitlines()
-        table = csv.DictReader(lines, strict=True)
-        missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
-        if missing:
-            raise InputError(
-                f"{source} has no column {missing[0]!r}",
-                hint="The first line must name the columns: image_sha256,label",
-            )
-        rows = [(_row(row, f"{source}, line {table.line_num}"), table.line_num) for row in table]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{source} is not a CSV file in UTF-8: {error}") from error
-    _refuse_contradictions(rows, source)
-    return [row for row, _ in rows]
+        monitor = open_monitor(settings.home.monitor_database, create=False)
+        alarms = [a for a in monitor.alarms(open_only=True) if a.key.model == model]
+    except InputError:
+        if not options.domain:
+            raise
+        alarms = []  # no evaluator has run: recent images are drawn
+    domains = [options.domain] if options.domain else sorted({a.key.domain for a in alarms})
+    if not domains:
+        raise InputError(
+            f"no domain of model {model!r} has an open alarm",
+            hint="Give --domain NAME to draw images of any domain.",
+        )
+    field = FieldStore(settings.home.path("field"))
+    return [
+        audit_queue(
+            field,
+            domain,
+            labels=store.labels,
+            onset_s=onset_of(alarms, model, domain),
+            wanted=options.images,
+            distance=settings.monitoring.scene_distance,
+        )
+        for domain in domains
+    ]
 
 
-def _refuse_contradictions(rows: list[tuple[tuple[str, str], int]], source: str) -> None:
-    """The same line twice does no harm; two labels for one image do."""
-    first: dict[str, tuple[str, int]] = {}
-    for (digest, label), line in rows:
-        before, at = first.setdefault(digest, (label, line))
-        if before != label:
-            raise InputError(
-                f"{source}, line {line}: image {digest[:12]}... is {label!r} here "
-                f"and {before!r} in line {at}",
-                hint="Keep one of the two lines.",
-            )
+def _as_json(queue: AuditQueue) -> dict[str, object]:
+    return {
+        "domain": queue.domain,
+        "wanted": queue.wanted,
+        "labelled": queue.labelled,
+        "images": [image.sha256 for image in queue.waiting],
+    }
 
 
-def _unknown_classes(settings: Settings, rows: list[tuple[str, str]]) -> dict[str, int]:
-    """Labels that the live model has no class for, with their number of rows."""
+def _classes(settings: Settings, model: str) -> tuple[str, ...]:
+    """Classes of the live version; none when the model was never released here."""
     from redshank.bundle import read_bundle
     from redshank.registry import Registry
 
     registry = Registry(settings.home.path("models"), settings.home.path("bundles"))
-    if settings.export.model not in registry.names():
-        return {}
-    live = registry.bundle_path(registry.read(settings.export.model).live)
-    classes = set(read_bundle(live, verify=False).classes)
-    return dict(Counter(label for _, label in rows if label not in classes))
+    if model not in registry.names():
+        return ()
+    live = registry.bundle_path(registry.read(model).live)
+    return read_bundle(live, verify=False).classes
 
 
-def _row(row: dict[str, str | None], source: str) -> tuple[str, str]:
-    digest = (row["image_sha256"] or "").strip().lower()
-    label = (row["label"] or "").strip()
-    if not DIGEST.fullmatch(digest):
-        raise InputError(f"{source}: {digest[:80]!r} is no sha256 digest (64 hex digits)")
-    if not label:
-        raise InputError(f"{source}: the label is empty")
-    return digest, label
+def _known_here(
+    settings: Settings, rows: tuple[tuple[str, str], ...], *, source: str
+) -> tuple[list[tuple[str, str]], int, int]:
+    """Rows without those of deleted images; how many were deleted, and how many nobody knows.
+
+    Raises:
+        InputError: no image of the file was ever answered or kept here.
+    """
+    from redshank.audit_queue import kept_digests
+    from redshank.fieldstore import FieldStore
+    from redshank.store.spool_lookup import find_events
+
+    field, spool = settings.home.path("field"), settings.home.path("spool")
+    deleted = FieldStore(field).deleted()
+    left = [row for row in rows if row[0] not in deleted]
+    if not (field.is_dir() or spool.is_dir()):
+        return left, len(rows) - len(left), 0  # servers and evaluator run on another machine
+    missing = {digest for digest, _ in left} - kept_digests(field)
+    missing -= {event.image_sha256 for event in find_events(spool, missing)}
+    if left and len(missing) == len(left):
+        raise InputError(
+            f"none of the {len(left)} images of {source} was answered or kept here",
+            hint="image_sha256 is that of the file as it was sent: `sha256sum FILE` prints it. "
+            f"Events are kept for {settings.serving.retention_days:g} days.",
+        )
+    return left, len(rows) - len(left), len(missing)
