@@ -102,15 +102,14 @@ def _if_answering(row: StreamRow, answers: Callable[[StreamKey], bool]) -> Strea
 
 
 def _looking_on(stream: Stream, detail: dict[str, Any]) -> Verdict:
-    found = [d.evidence() for d in stream.detections]
+    found = _evidence(stream)
     state: State = "learning" if stream.relative is None else "healthy"
-    if any(e.confidence >= e.threshold for e in _evidence(stream).values()):
+    if any(e.confidence >= e.threshold for e in found.values()):
         state = "degraded"
-    elif any(e.total >= e.threshold for e in found):
+    elif any(e.total >= e.threshold for e in found.values()):
         state = "drift"
     numbers = ", ".join(
-        f"{d.reference} 10^{e.total:.1f} of 10^{e.threshold:.1f}"
-        for d, e in zip(stream.detections, found, strict=True)
+        f"{name} 10^{e.total:.1f} of 10^{e.threshold:.1f}" for name, e in found.items()
     )
     sentence = "This version answers no traffic now and raises no alarm"
     return Verdict(state, f"{sentence}; evidence {numbers}." if numbers else f"{sentence}.", detail)
