@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ import numpy as np
 from redshank.bundle import (
     FP32,
     MODEL_FILE,
-    PRECISIONS,
     REFERENCE_FILE,
     SCHEMA,
     Bundle,
@@ -32,45 +30,28 @@ from redshank.bundle import (
     write_bundle,
     write_golden,
 )
-from redshank.dataset import Manifest, read_manifest
-from redshank.errors import ConfigError, InputError, IntegrityError
+from redshank.dataset import Item, Manifest, read_manifest
+from redshank.errors import InputError, IntegrityError
 from redshank.files import Clock, new_id, publish_folder, rfc3339, sha256_file, to_json
 from redshank.infer import load_model
 from redshank.nn.backbones import Backbone
 from redshank.nn.checkpoint import load_model as load_network
 from redshank.onnx_session import CPU, open_session
-from redshank.reference import MIN_IMAGES, Reference, write_reference
+from redshank.reference import Reference, write_reference
 from redshank.registry import checked_name
 from redshank.run import MANIFEST_FILE, WEIGHTS_FILE, Run, read_held_out, read_run
 
+from .accuracy_map import accuracy_line, accuracy_pools
 from .answers import all_answers
 from .golden import synthetic_images
 from .images import Pixels, held_items, pixel_chunks
 from .parity import checked_parity, format_table, network_answers, parity_table
-from .precisions import Fp32, PrecisionPlan, add_precisions
+from .plan import ExportPlan, check_plan
+from .precisions import Fp32, add_precisions
 from .references import DomainAnswers, build_reference
 from .to_onnx import OPSET, write_onnx
 
 GOLDEN_IMAGES = 8
-
-
-@dataclass(frozen=True)
-class ExportPlan:
-    """What the user decides about an export."""
-
-    model: str
-    """Name under which the bundle is released."""
-    tolerance: float
-    """Largest difference of logits and embeddings, see `export.parity`."""
-    parity_images: int
-    """Real images in the parity check, over all source domains."""
-    reference_images: int
-    """Most images a source domain behind the references."""
-    max_batch: int
-    abstain_below: float
-    parent_bundle: str | None = None
-    precision: PrecisionPlan = field(default_factory=PrecisionPlan)
-    """Further precisions beside fp32."""
 
 
 def export_run(
@@ -110,18 +91,18 @@ def export_run(
         parity = _check_parity(network, session, run, manifest, plan, say)
         _write_golden(folder, network, size)
         say(f"references from {len(run.source_domains)} source domains")
-        targets = run.target_domains if plan.precision.further else ()
-        items = {
-            domain: held_items(manifest, domain, limit=plan.reference_images)
-            for domain in (*run.source_domains, *targets)
-        }
+        items = _items(run, manifest, plan)
         answers = all_answers(session, run, manifest, items)
-        write_reference(folder / REFERENCE_FILE, _reference(run_dir, run, answers))
+        reference = _reference(run_dir, run, answers)
+        limit = plan.corrupted_images
+        pools = accuracy_pools(session, run, manifest, items, reference, limit=limit)
+        say(accuracy_line(pools))
+        write_reference(folder / REFERENCE_FILE, dataclasses.replace(reference, accuracy=pools))
         bundle = _manifest(target.name, now_s, run, network, parity, plan)
         artefacts = add_precisions(
             Fp32(folder, run, manifest, items, answers),
             plan.precision,
-            lambda found: _reference(run_dir, run, found),
+            lambda found: dataclasses.replace(_reference(run_dir, run, found), accuracy=pools),
             say=say,
         )
         bundle = dataclasses.replace(bundle, artefacts=artefacts)
@@ -130,32 +111,6 @@ def export_run(
             worst = load_model(folder, precision=precision, providers=[CPU]).self_test()
             say(f"golden answers of {precision} differ by {worst:.1e} at most")
     return target
-
-
-def check_plan(plan: ExportPlan) -> None:
-    """Refuses numbers that cannot work, by the names they have in the settings."""
-    precision, limits = plan.precision, plan.precision.limits
-    ranges = {
-        "tolerance": (plan.tolerance, 0.0, 1.0),
-        "parity_images": (plan.parity_images, 1, 10**6),
-        "reference_images": (plan.reference_images, MIN_IMAGES, 10**6),
-        "max_batch": (plan.max_batch, 2, 4096),
-        "abstain_below": (plan.abstain_below, 0.0, 1.0),
-        "precision.calibration_images": (precision.calibration_images, 1, 10**5),
-        "precision.fp16_tolerance": (precision.fp16_tolerance, 0.0, 1.0),
-        "precision.accuracy_drop": (limits.accuracy_drop, 0.0, 1.0),
-        "precision.agreement": (limits.agreement, 0.0, 1.0),
-        "precision.confidence_shift": (limits.confidence_shift, 0.0, 1.0),
-        "precision.cells_moved": (limits.cells_moved, 0.0, 1.0),
-    }
-    for name, (value, low, high) in ranges.items():
-        if not low <= value <= high:
-            raise ConfigError(f"export.{name} is {value}, expected {low} to {high}")
-    for wanted in precision.further:
-        if wanted not in PRECISIONS:
-            raise ConfigError(
-                f"export.precision.further has {wanted!r}, expected {', '.join(PRECISIONS)}"
-            )
 
 
 def _read(run_dir: Path) -> tuple[Run, Backbone, Manifest]:
@@ -234,6 +189,15 @@ def _check_parity(
 def _write_golden(folder: Path, network: Backbone, size: int) -> None:
     inputs_NHW3 = synthetic_images(GOLDEN_IMAGES, size, size)
     write_golden(folder, Golden(inputs_NHW3, *network_answers(network, inputs_NHW3)))
+
+
+def _items(run: Run, manifest: Manifest, plan: ExportPlan) -> dict[str, tuple[Item, ...]]:
+    """Images that stand for each domain; of targets only where a further precision is judged."""
+    targets = run.target_domains if plan.precision.further else ()
+    return {
+        domain: held_items(manifest, domain, limit=plan.reference_images)
+        for domain in (*run.source_domains, *targets)
+    }
 
 
 def _reference(run_dir: Path, run: Run, answers: Mapping[str, DomainAnswers]) -> Reference:

@@ -12,6 +12,7 @@ from redshank.cells import NUM_CONFIDENCE_BINS, NUM_NOVELTY_BINS, FloatArray
 from redshank.errors import InputError
 from redshank.reference import Reference, read_reference
 
+from .accuracy import AccuracyMap
 from .scores import Null, build_null
 
 
@@ -26,6 +27,8 @@ class Baseline:
     held_out_DCZ: FloatArray
     """Cells of held-out source domains; zeros when there are none."""
     labelled_CCZ: FloatArray
+    accuracy: AccuracyMap | None = None
+    """Estimates accuracy without labels; None when the bundle brings no map."""
 
     @property
     def sources(self) -> dict[str, FloatArray]:
@@ -91,4 +94,5 @@ def baseline_of(
         validation_DCZ=reference.validation_counts_DCB,
         held_out_DCZ=reference.held_out_counts_DCB,
         labelled_CCZ=reference.labelled_counts_CCB,
+        accuracy=None if reference.accuracy is None else AccuracyMap(reference.accuracy),
     )

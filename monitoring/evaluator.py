@@ -170,20 +170,23 @@ class Evaluator:
         """Raise and end alarms, and say where the stream stands."""
         stream = self._fleet.stream(key)
         window = stream.window(counts)
-        changed: list[Alarm] = []
+        changed, history = [], self._history(key, window)
         if self._answers(key):
-            for alarm in judge(stream, window, self._fleet.alarms(key), self._history(key, window)):
+            for alarm in judge(stream, window, self._fleet.alarms(key), history):
                 changed.append(self._with_trigger(alarm))
         self._fleet.note(changed)
-        row = self._row(key, self._fleet.alarms(key))
+        alarms = self._fleet.alarms(key)
+        self._fleet.since_onset.take(window, alarms, history, tick_s=self.plan.tick_s)
+        row = self._row(key, alarms)
         return _Advance(
             dataclasses.replace(window, state=row.state), row, reference, tuple(changed)
         )
 
     def _row(self, key: StreamKey, alarms: Sequence[Alarm]) -> StreamRow:
         """The stream's row as it stands now."""
-        stream = self._fleet.stream(key)
-        verdict = decide(stream, alarms, answers=self._answers(key), known=self._fleet.known)
+        stream, since_onset = self._fleet.stream(key), self._fleet.since_onset.of(key, alarms)
+        answers, known = self._answers(key), self._fleet.known
+        verdict = decide(stream, alarms, answers=answers, known=known, since_onset=since_onset)
         row = StreamRow(
             key=key,
             last_tick=stream.last_tick,

@@ -19,6 +19,7 @@ from .baseline import Baseline, read_baseline
 from .counts import by_stream
 from .names import Names, Standing
 from .nearest import Known, known_domains
+from .onset_samples import OnsetSamples
 from .portfolio import strictness
 from .stream import Plan, Stream
 
@@ -45,6 +46,7 @@ class Fleet:
                 self.stream(key).labelled.take(answers)
         self._domains = {key.domain for key in self._streams}
         self._known: dict[tuple[str, str], Known] = {}  # as of this tick
+        self.since_onset = OnsetSamples()
         self._alarms: dict[StreamKey, dict[str, Alarm]] = {}
         for alarm in self._store.alarms(open_only=True):
             self._alarms.setdefault(alarm.key, {})[alarm.alarm_id] = alarm
@@ -125,6 +127,7 @@ class Fleet:
             self.rows.pop(key, None)
             self._streams.pop(key, None)
             self._alarms.pop(key, None)
+            self.since_onset.forget(key)
         self._domains = {key.domain for key in self._streams}
 
     def _standings(self) -> dict[str, Standing]:

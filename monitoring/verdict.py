@@ -10,14 +10,13 @@ from redshank.cells import mean_confidence
 from redshank.files import rfc3339
 from redshank.store.monitor_rows import Alarm, Evidence, State, StreamKey, StreamRow
 
+from .accuracy import MOSTLY_NEW, estimate
 from .alarms import reference_cells
 from .class_mix import split_drop
 from .labelled_verdict import LEAST_FOR_ACCURACY, labelled_detail, words
 from .nearest import Known
+from .sample import Sample
 from .stream import Detection, Stream
-
-MOSTLY_NEW = 0.5
-"""Share of recent images beyond the 95 % novelty quantile from which nobody can tell."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ def decide(
     *,
     answers: bool = True,
     known: Callable[[StreamKey], Known] = lambda _: Known(),
+    since_onset: Sample | None = None,
 ) -> Verdict:
     """What to tell people after a tick.
 
@@ -44,8 +44,10 @@ def decide(
         answers: whether its version answers traffic; one that does not (a shadow, or a replaced
             version) raises no alarms, so its state is read off the evidence.
         known: domains that a new one may resemble.
+        since_onset: what it showed since the onset of its alarm.
     """
-    detail = _detail(stream) | labelled_detail(stream, open_alarms)
+    detail = _detail(stream) | _accuracy(stream, since_onset)
+    detail |= labelled_detail(stream, open_alarms)  # enough labels outrank the estimate
     if not answers:
         return _looking_on(stream, detail)
     detail |= _drop(stream) if open_alarms else {}
@@ -167,6 +169,17 @@ def _evidence(stream: Stream) -> dict[str, Evidence]:
     found = {str(d.reference): d.evidence() for d in stream.detections}
     labelled = stream.labelled.evidence()
     return found if labelled is None else {**found, "labelled": labelled}
+
+
+def _accuracy(stream: Stream, since_onset: Sample | None) -> dict[str, Any]:
+    """The estimate of accuracy without labels: since the onset, else of recent answers."""
+    found = estimate(
+        stream.baseline.accuracy,
+        since_onset or stream.recent,
+        which="answers since the onset" if since_onset else "recent answers",
+        complaint=stream.health.complaint,
+    )
+    return {"accuracy": found.to_detail()}
 
 
 def _drop(stream: Stream) -> dict[str, Any]:

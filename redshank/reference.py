@@ -12,10 +12,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from redshank.accuracy import STATISTICS, AccuracyPools
 from redshank.errors import IntegrityError
 
 Floats = npt.NDArray[np.float64]
 
+ACCURACY = "accuracy"
+"""Field of the optional part; its arrays are `accuracy_<field of AccuracyPools>` in the file."""
 MIN_IMAGES = 20
 """Source images without which no novelty reference is made, and so no bundle."""
 
@@ -39,6 +42,9 @@ class Reference:
     novelty_quantiles_Q: Floats
     """Distances at equally spaced quantiles 0..1 of validation images; the novelty *rank* of a new
     image is the share of them that lies below its distance."""
+    accuracy: AccuracyPools | None = None
+    """How statistics of answers go with accuracy, from corrupted labelled images. None in bundles
+    of older exports, and where too few validation images have labels."""
 
     @property
     def has_absolute(self) -> bool:
@@ -48,7 +54,10 @@ class Reference:
 
 def write_reference(path: Path, reference: Reference) -> None:
     """Write the arrays; names in the file are the field names."""
-    np.savez_compressed(path, **{f.name: getattr(reference, f.name) for f in fields(reference)})
+    arrays = {name: getattr(reference, name) for name in _names()}
+    if reference.accuracy is not None:
+        arrays |= {f"{ACCURACY}_{name}": a for name, a in vars(reference.accuracy).items()}
+    np.savez_compressed(path, **arrays)
 
 
 def read_reference(path: Path) -> Reference:
@@ -57,18 +66,45 @@ def read_reference(path: Path) -> Reference:
     Raises:
         IntegrityError: an array is missing, not finite, or shapes disagree.
     """
+    optional = [f"{ACCURACY}_{field.name}" for field in fields(AccuracyPools)]
     with np.load(path, allow_pickle=False) as arrays:
-        missing = [f.name for f in fields(Reference) if f.name not in arrays]
-        if missing:
-            raise IntegrityError(f"{path}: array {missing[0]!r} is missing")
-        reference = Reference(**{f.name: arrays[f.name] for f in fields(Reference)})
-    for field in fields(reference):
-        if not np.isfinite(getattr(reference, field.name)).all():
-            raise IntegrityError(f"{path}: array {field.name!r} holds values that are not finite")
-    _, classes, bins = reference.held_out_counts_DCB.shape
-    if reference.labelled_counts_CCB.shape != (classes, classes, bins):
-        raise IntegrityError(
-            f"{path}: labelled_counts_CCB has shape {reference.labelled_counts_CCB.shape}, "
-            f"expected {(classes, classes, bins)}"
-        )
+        some = any(name in arrays for name in optional)
+        found = {}
+        for name in (*_names(), *(optional if some else ())):
+            if name not in arrays:
+                raise IntegrityError(f"{path}: array {name!r} is missing")
+            found[name] = arrays[name]
+            if not np.isfinite(found[name]).all():
+                raise IntegrityError(f"{path}: array {name!r} holds values that are not finite")
+    accuracy = {f.name: found.pop(f"{ACCURACY}_{f.name}") for f in fields(AccuracyPools) if some}
+    reference = Reference(**found, accuracy=AccuracyPools(**accuracy) if some else None)
+    for name, actual, expected in _shapes(reference):
+        if actual != expected:
+            raise IntegrityError(f"{path}: {name} has shape {actual}, expected {expected}")
     return reference
+
+
+def _names() -> tuple[str, ...]:
+    return tuple(field.name for field in fields(Reference) if field.name != ACCURACY)
+
+
+def _shapes(reference: Reference) -> list[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+    """Name, shape and expected shape of the arrays that must agree."""
+    _, classes, bins = reference.held_out_counts_DCB.shape
+    labelled = reference.labelled_counts_CCB.shape
+    found: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
+        ("labelled_counts_CCB", labelled, (classes, classes, bins))
+    ]
+    if (pools := reference.accuracy) is not None:
+        count, size = pools.true_P.size, len(STATISTICS)
+        expected = {
+            "statistics_PS": (count, size),
+            "true_P": (count,),
+            "left_out_P": (count,),
+            "weights_W": (size + 1,),
+        }
+        found += [
+            (f"{ACCURACY}_{name}", getattr(pools, name).shape, shape)
+            for name, shape in expected.items()
+        ]
+    return found

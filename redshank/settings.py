@@ -105,6 +105,8 @@ class ExportSettings:
     """Largest batch the graph takes."""
     abstain_below: float = 0.5
     """Calibrated confidence under which an answer says `abstain`."""
+    corrupted_images: int = 12_000
+    """Most corrupted validation images behind the map of accuracy without labels; 0: no map."""
     precision: PrecisionSettings = field(default_factory=PrecisionSettings)
 
 

@@ -46,7 +46,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         return _plan(options, settings)
     if options.library:
         raise UsageError("--library goes with --plan", hint="redshank export BUNDLE --plan")
-    from export.assemble import ExportPlan, export_run
+    from export.assemble import export_run
+    from export.plan import ExportPlan
     from export.precision_gate import Limits
     from export.precisions import PrecisionPlan
 
@@ -61,6 +62,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
             reference_images=values.reference_images,
             max_batch=values.max_batch,
             abstain_below=values.abstain_below,
+            corrupted_images=values.corrupted_images,
             parent_bundle=options.parent_bundle,
             precision=PrecisionPlan(
                 further=precision.further,

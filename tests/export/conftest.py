@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from export.assemble import ExportPlan, export_run
+from export.assemble import export_run
+from export.plan import ExportPlan
 from redshank.dataset import Item, write_manifest
 from redshank.files import sha256_file
 from redshank.nn.backbones import Backbone, build_backbone

@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
-from export.assemble import ExportPlan, export_run
+from export.assemble import export_run
+from export.plan import ExportPlan
 from redshank.bundle import MODEL_FILE, read_bundle, read_golden
 from redshank.cells import cell_counts
 from redshank.dataset import read_manifest

@@ -8,8 +8,9 @@ import onnx
 import pytest
 
 from export.answers import all_answers
-from export.assemble import ExportPlan, export_run
+from export.assemble import export_run
 from export.images import held_items
+from export.plan import ExportPlan
 from export.precision_gate import Limits, PrecisionError
 from export.precisions import Fp32, PrecisionPlan, add_precisions, calibration_items
 from redshank.bundle import PRECISIONS, read_bundle, read_golden

@@ -83,7 +83,7 @@ def _heal(sources: Sources) -> None:
 def _estimate_accuracy(sources: Sources) -> None:
     board = sources.board
     rows = [
-        dataclasses.replace(row, detail={"accuracy": {"lower": 0.6, "upper": 0.75}} | row.detail)
+        dataclasses.replace(row, detail=row.detail | {"accuracy": {"lower": 0.6, "upper": 0.75}})
         for row in board.picture.rows
     ]
     board.picture = dataclasses.replace(board.picture, rows=tuple(rows))

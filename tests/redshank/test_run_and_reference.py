@@ -3,10 +3,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from redshank.accuracy import AccuracyPools
 from redshank.bundle import Golden, read_golden, write_golden
 from redshank.errors import InputError, IntegrityError
 from redshank.files import sha256_bytes
@@ -44,7 +46,7 @@ def test_reference_round_trip(tmp_path: Path) -> None:
     ],
 )
 def test_reference_that_does_not_fit_is_refused(
-    tmp_path: Path, change: dict[str, np.ndarray], message: str
+    tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     write_reference(tmp_path / "r.npz", dataclasses.replace(_reference(), **change))
     with pytest.raises(IntegrityError, match=message):
@@ -54,6 +56,48 @@ def test_reference_that_does_not_fit_is_refused(
 def test_reference_without_an_array_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "r.npz", embedding_mean_E=np.zeros(3))
     with pytest.raises(IntegrityError, match="'held_out_counts_DCB' is missing"):
+        read_reference(tmp_path / "r.npz")
+
+
+def _pools() -> AccuracyPools:
+    return AccuracyPools(np.ones((6, 3)), np.full(6, 0.9), np.full(6, 0.8), np.arange(4.0))
+
+
+def test_the_accuracy_part_makes_a_round_trip(tmp_path: Path) -> None:
+    write_reference(tmp_path / "r.npz", dataclasses.replace(_reference(), accuracy=_pools()))
+    read = read_reference(tmp_path / "r.npz").accuracy
+    assert read is not None
+    for field in dataclasses.fields(AccuracyPools):
+        np.testing.assert_array_equal(getattr(read, field.name), getattr(_pools(), field.name))
+
+
+def test_a_reference_of_an_older_export_has_no_accuracy_part(tmp_path: Path) -> None:
+    arrays = {name: a for name, a in vars(_reference()).items() if name != "accuracy"}
+    np.savez_compressed(tmp_path / "r.npz", **arrays)  # as it was written before
+    assert read_reference(tmp_path / "r.npz").accuracy is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"left_out_P": np.ones(5)}, r"accuracy_left_out_P has shape \(5,\), expected \(6,\)"),
+        ({"weights_W": np.ones(3)}, r"accuracy_weights_W has shape \(3,\), expected \(4,\)"),
+        ({"true_P": np.full(6, np.inf)}, "'accuracy_true_P' holds values that are not finite"),
+    ],
+)
+def test_an_accuracy_part_that_does_not_fit_is_refused(
+    tmp_path: Path, change: dict[str, np.ndarray], message: str
+) -> None:
+    pools = dataclasses.replace(_pools(), **change)
+    write_reference(tmp_path / "r.npz", dataclasses.replace(_reference(), accuracy=pools))
+    with pytest.raises(IntegrityError, match=message):
+        read_reference(tmp_path / "r.npz")
+
+
+def test_half_an_accuracy_part_is_refused(tmp_path: Path) -> None:
+    arrays = {name: a for name, a in vars(_reference()).items() if name != "accuracy"}
+    np.savez(tmp_path / "r.npz", **arrays, accuracy_true_P=np.ones(2))
+    with pytest.raises(IntegrityError, match="'accuracy_statistics_PS' is missing"):
         read_reference(tmp_path / "r.npz")
 
 

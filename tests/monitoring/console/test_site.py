@@ -107,7 +107,7 @@ def test_a_degraded_domain_shows_evidence_onset_and_split(console: Console) -> N
     assert "threshold from 4.3 to 4.3" in page
     assert "by the look of the images" in page
     assert "before the onset" in page
-    assert "no estimate" in page
+    assert "cannot be estimated without labels: the bundle has no map" in page
     assert "/images/" not in page
     assert "Sign in</a> to see images" in page
 

@@ -1,0 +1,158 @@
+"""How often a domain's answers are right, by estimate: the bundle's map, an interval, or "unknown".
+
+The map comes from corrupted labelled images (`export/accuracy_map.py`). Its interval is what the
+map got wrong on families of harm that it had not met, at accuracies like this one (split conformal
+with families left out), and the error of a finite number of scenes. Where answers are unlike all
+that the map was fitted on there is no number, only a sentence why.
+
+Shapes: P labelled pools, S statistics, Z confidence bins, Q novelty bins, G points of a grid.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from redshank.accuracy import AccuracyPools, log_odds, mapped_accuracy, pool_statistics
+from redshank.cells import FloatArray
+
+from .sample import Sample
+
+LEAST_SCENES = 30
+"""Scenes below which nothing is said."""
+MOSTLY_NEW = 0.5
+"""Share of images beyond the 95 % novelty quantile from which nobody can tell."""
+LEVEL = 0.9
+"""Nominal coverage of the interval."""
+NORMAL = 1.645
+"""Two-sided normal quantile of `LEVEL`."""
+REGION = 1 / 8
+"""Share of the labelled pools, nearest in estimated accuracy, whose errors make the interval."""
+LEAST_REGION = 30
+"""Pools that make it at least."""
+NO_MAP = (
+    "the bundle has no map for it, as it is of an older export, or of a run with fewer than 30 "
+    "labelled validation images"
+)
+GRID_ODDS = np.linspace(-5.5, 5.5, 45)
+"""Log odds of accuracy at which errors are looked up; in between they are interpolated."""
+NEIGHBOURS = 0.99
+"""Quantile of the labelled pools' distances to the nearest other one: beyond is out of range."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Accuracy of recent answers, ratios in [0, 1]; None where nobody can tell."""
+
+    accuracy: float | None
+    lower: float | None
+    upper: float | None
+    sentence: str
+
+    def to_detail(self) -> dict[str, Any]:
+        """JSON values for `StreamRow.detail["accuracy"]`."""
+        return {
+            "estimate": _rounded(self.accuracy),
+            "lower": _rounded(self.lower),
+            "upper": _rounded(self.upper),
+            "sentence": self.sentence,
+            "source": "estimate",
+        }
+
+
+class AccuracyMap:
+    """The map of one bundle, made ready to be asked many times."""
+
+    def __init__(self, pools: AccuracyPools) -> None:
+        self._weights_W = pools.weights_W
+        spread_S = pools.statistics_PS.std(axis=0)
+        self._scale_S = 1 / np.where(spread_S > 1e-9, spread_S, 1.0)
+        self._fitted_PS = pools.statistics_PS * self._scale_S
+        self._reach = _reach(self._fitted_PS)
+        self._below_G, self._above_G = _errors(pools)
+
+    def value(self, bins_Z: FloatArray, novelty_Q: FloatArray) -> float:
+        """The estimate alone, whatever the answers are like."""
+        return float(mapped_accuracy(self._weights_W, pool_statistics(bins_Z, novelty_Q)))
+
+    def interval(self, accuracy: float, scenes: float) -> tuple[float, float]:
+        """Lower and upper end around an estimate from so many scenes, within [0, 1]."""
+        odds = math.log(accuracy / (1 - accuracy))
+        chance = NORMAL * math.sqrt(accuracy * (1 - accuracy) / scenes)
+        below = float(np.interp(odds, GRID_ODDS, self._below_G))
+        above = float(np.interp(odds, GRID_ODDS, self._above_G))
+        lower = accuracy - math.hypot(below, chance)
+        return max(lower, 0.0), min(accuracy + math.hypot(above, chance), 1.0)
+
+    def is_familiar(self, bins_Z: FloatArray, novelty_Q: FloatArray) -> bool:
+        """Whether the map was fitted on pools with statistics like these."""
+        found_S = pool_statistics(bins_Z, novelty_Q) * self._scale_S
+        square_P = ((self._fitted_PS - found_S) ** 2).sum(axis=1)
+        return math.sqrt(float(square_P.min())) <= self._reach
+
+
+def estimate(
+    known: AccuracyMap | None, sample: Sample, *, which: str = "recent answers", complaint: str = ""
+) -> Estimate:
+    """What to say of a domain's accuracy.
+
+    Args:
+        known: the bundle's map; None when it has none.
+        sample: the answers to judge.
+        which: words for them, as in "answers since the onset".
+        complaint: what is wrong with the camera; empty when nothing is.
+    """
+    if known is None:
+        return _none(NO_MAP)
+    if complaint:
+        return _none("the camera is judged before the model")
+    scenes = float(sample.novelty_Q.sum())
+    if scenes < LEAST_SCENES:
+        return _none(f"the {which} show {scenes:.0f} scenes, {LEAST_SCENES} are needed")
+    share = float(sample.novelty_Q[-1]) / scenes
+    if share >= MOSTLY_NEW:
+        return _none(f"{share:.0%} of the {which} are to images of a kind not seen in training")
+    bins_Z = sample.cells_CZ.sum(axis=0)
+    if not known.is_familiar(bins_Z, sample.novelty_Q):
+        return _none(f"the {which} are unlike any that the estimate was fitted on")
+    accuracy = known.value(bins_Z, sample.novelty_Q)
+    lower, upper = known.interval(accuracy, scenes)
+    sentence = (
+        f"Estimated without labels: {accuracy:.0%} of the {which} are right, {LEVEL:.0%} interval "
+        f"{100 * lower:.0f} to {100 * upper:.0f} % ({scenes:.0f} scenes)."
+    )
+    return Estimate(accuracy, lower, upper, sentence)
+
+
+def _none(why: str) -> Estimate:
+    return Estimate(None, None, None, f"Accuracy cannot be estimated without labels: {why}.")
+
+
+def _reach(fitted_PS: FloatArray) -> float:
+    """How far from the nearest labelled pool an answer may lie."""
+    nearest_P = np.empty(len(fitted_PS))
+    for p, found_S in enumerate(fitted_PS):
+        square_P = ((fitted_PS - found_S) ** 2).sum(axis=1)
+        square_P[p] = np.inf
+        nearest_P[p] = square_P.min()
+    return math.sqrt(float(np.quantile(nearest_P, NEIGHBOURS)))
+
+
+def _errors(pools: AccuracyPools) -> tuple[FloatArray, FloatArray]:
+    """How far the truth may lie below and above an estimate, at each point of the grid."""
+    over_P = pools.left_out_P - pools.true_P
+    odds_P = log_odds(pools.left_out_P)
+    count = min(max(LEAST_REGION, round(REGION * len(over_P))), len(over_P))
+    below_G, above_G = np.zeros(len(GRID_ODDS)), np.zeros(len(GRID_ODDS))
+    for g, odds in enumerate(GRID_ODDS):
+        nearest = np.argsort(np.abs(odds_P - odds), kind="stable")[:count]
+        low, high = np.quantile(over_P[nearest], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        below_G[g], above_G[g] = max(float(high), 0.0), max(-float(low), 0.0)
+    return below_G, above_G
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -1,0 +1,123 @@
+import json
+
+import numpy as np
+import pytest
+
+from monitoring.accuracy import (
+    GRID_ODDS,
+    LEAST_REGION,
+    LEAST_SCENES,
+    REGION,
+    AccuracyMap,
+    estimate,
+)
+from monitoring.sample import Sample
+from redshank.accuracy import AccuracyPools, log_odds, pool_statistics
+from redshank.cells import NUM_CONFIDENCE_BINS, NUM_NOVELTY_BINS, confidence_bin
+
+
+def sample(confidence: float, scenes: float = 200.0, far: float = 0.05) -> Sample:
+    """Scenes of one confidence, evenly novel but for a share beyond the 95 % quantile."""
+    cells = np.zeros((3, NUM_CONFIDENCE_BINS))
+    cells[1, int(confidence_bin(confidence))] = scenes
+    novelty = np.full(NUM_NOVELTY_BINS, scenes * (1 - far) / (NUM_NOVELTY_BINS - 1))
+    novelty[-1] = scenes * far
+    return Sample(scenes, cells, novelty)
+
+
+def pools(error: float = 0.0, count: int = 200, seed: int = 0) -> AccuracyPools:
+    """Accuracy is what confidence says; maps of other families are wrong by `error` at random."""
+    rng = np.random.default_rng(seed)
+    made = [
+        sample(confidence, far=far)
+        for confidence, far in zip(
+            rng.uniform(0.3, 1, count), rng.uniform(0, 0.6, count), strict=True
+        )
+    ]
+    statistics = np.stack([pool_statistics(s.cells_CZ.sum(axis=0), s.novelty_Q) for s in made])
+    true = 1 / (1 + np.exp(-statistics[:, 0]))
+    left_out = np.clip(true + error * rng.choice([-1, 1], count), 0.01, 0.99)
+    return AccuracyPools(statistics, true, left_out, np.array([0.0, 1.0, 0.0, 0.0]))
+
+
+KNOWN = AccuracyMap(pools(error=0.05))
+
+
+def test_the_interval_is_what_maps_of_other_families_got_wrong() -> None:
+    made = pools(error=0.05)
+    rng = np.random.default_rng(9)
+    noisy = AccuracyPools(
+        made.statistics_PS, np.clip(made.true_P + rng.normal(0, 0.02, 200), 0, 1),
+        made.left_out_P, made.weights_W,
+    )  # fmt: skip
+    lower, upper = AccuracyMap(noisy).interval(0.8, 1e12)
+    odds = float(GRID_ODDS[np.abs(GRID_ODDS - float(log_odds(0.8))).argmin()])
+    near = sorted(range(200), key=lambda p: abs(float(log_odds(noisy.left_out_P[p])) - odds))
+    wrong = [noisy.left_out_P[p] - noisy.true_P[p] for p in near[: max(LEAST_REGION, 25)]]
+    assert round(REGION * 200) == 25
+    assert lower == pytest.approx(0.8 - np.quantile(wrong, 0.95), abs=0.02)
+    assert upper == pytest.approx(0.8 - np.quantile(wrong, 0.05), abs=0.02)
+
+
+def test_few_scenes_widen_the_interval() -> None:
+    widths = [np.diff(KNOWN.interval(0.8, n))[0] for n in (30, 300, 1e9)]
+    assert widths[0] > widths[1] > widths[2]
+    assert widths[2] == pytest.approx(0.1, abs=0.02)
+    chance = 1.645 * np.sqrt(0.8 * 0.2 / 30)
+    assert widths[0] == pytest.approx(2 * np.hypot(0.05, chance), abs=0.02)
+
+
+def test_the_interval_stays_within_bounds_and_holds_the_estimate() -> None:
+    for accuracy in (0.001, 0.2, 0.999):
+        lower, upper = KNOWN.interval(accuracy, 40)
+        assert 0 <= lower <= accuracy <= upper <= 1
+
+
+def test_an_estimate_has_a_number_a_sentence_and_json() -> None:
+    found = estimate(KNOWN, sample(0.8), which="answers since the onset")
+    assert found.accuracy == pytest.approx(0.825, abs=0.001)  # the middle of the bin
+    assert found.accuracy is not None
+    assert found.lower is not None
+    assert found.upper is not None
+    assert found.lower < found.accuracy < found.upper
+    assert "of the answers since the onset are right, 90% interval" in found.sentence
+    detail = json.loads(json.dumps(found.to_detail()))
+    assert detail["source"] == "estimate"
+    assert detail["lower"] == round(found.lower, 4)
+
+
+@pytest.mark.parametrize(
+    ("known", "answers", "complaint", "why"),
+    [
+        (None, sample(0.8), "", "the bundle has no map"),
+        (KNOWN, sample(0.8), "Most images are even.", "camera"),
+        (KNOWN, sample(0.8, scenes=LEAST_SCENES - 1), "", "show 29 scenes, 30 are needed"),
+        (KNOWN, sample(0.8, scenes=0), "", "show 0 scenes"),
+        (KNOWN, sample(0.8, far=0.5), "", "50% of the recent answers are to images of a kind"),
+    ],
+)
+def test_unknown_has_no_number_and_says_why(
+    known: AccuracyMap | None, answers: Sample, complaint: str, why: str
+) -> None:
+    found = estimate(known, answers, complaint=complaint)
+    assert (found.accuracy, found.lower, found.upper) == (None, None, None)
+    assert found.to_detail()["lower"] is None
+    assert why in found.sentence
+
+
+def test_statistics_that_no_pool_had_are_unknown() -> None:
+    sure = AccuracyMap(pools(error=0.05))
+    odd = sample(0.8)
+    odd.novelty_Q[:] = 0
+    odd.novelty_Q[0] = 200.0  # every image is the most ordinary one: no pool was
+    assert "unlike any that the estimate was fitted on" in estimate(sure, odd).sentence
+
+
+def test_one_class_and_perfect_answers_make_a_map() -> None:
+    perfect = AccuracyPools(
+        np.zeros((2, 3)), np.ones(2), np.full(2, 0.99), np.array([5.0, 0, 0, 0])
+    )
+    known = AccuracyMap(perfect)
+    assert known.value(np.ones(19), np.ones(11)) == pytest.approx(1 / (1 + np.exp(-5)))
+    lower, upper = known.interval(0.99, 100)
+    assert 0.9 < lower < upper <= 1

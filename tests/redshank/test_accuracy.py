@@ -1,0 +1,48 @@
+import math
+
+import numpy as np
+import pytest
+
+from redshank.accuracy import LEAST_SHARE, log_odds, mapped_accuracy, pool_statistics
+from redshank.cells import (
+    CONFIDENCE_MIDPOINTS,
+    NOVELTY_MIDPOINTS,
+    cell_counts,
+    confidence_bin,
+    novelty_bin,
+    novelty_counts,
+)
+
+
+def test_statistics_against_plain_loops() -> None:
+    rng = np.random.default_rng(0)
+    confidence, novelty = rng.uniform(0.2, 1, 300), rng.beta(3, 1, 300)
+    weight = rng.uniform(0.2, 1, 300)
+    bins_Z = cell_counts(np.zeros(300), confidence, weight, num_classes=1)[0]
+    found = pool_statistics(bins_Z, novelty_counts(novelty, weight))
+    total = mean = rank = far = 0.0
+    for c, n, w in zip(confidence, novelty, weight, strict=True):
+        total += w
+        mean += w * CONFIDENCE_MIDPOINTS[int(confidence_bin(c))]
+        rank += w * NOVELTY_MIDPOINTS[int(novelty_bin(n))]
+        far += w * (n >= 0.95)
+    expected = [math.log(s / total / (1 - s / total)) for s in (mean, rank, far)]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_many_pools_at_once_are_one_after_the_other() -> None:
+    rng = np.random.default_rng(1)
+    bins_NZ, novelty_NQ = rng.random((5, 19)), rng.random((5, 11))
+    together = pool_statistics(bins_NZ, novelty_NQ)
+    for n in range(5):
+        np.testing.assert_allclose(together[n], pool_statistics(bins_NZ[n], novelty_NQ[n]))
+
+
+def test_shares_of_nothing_and_everything_have_finite_log_odds() -> None:
+    assert log_odds([0.0])[0] == pytest.approx(-log_odds([1.0])[0])
+    assert log_odds(0.0) == pytest.approx(math.log(LEAST_SHARE / (1 - LEAST_SHARE)))
+
+
+def test_map_is_the_logistic_function_of_a_weighted_sum() -> None:
+    weights, statistics = np.array([0.5, 1.0, -2.0, 0.25]), np.array([1.0, 0.5, 2.0])
+    assert mapped_accuracy(weights, statistics) == pytest.approx(1 / (1 + math.exp(-1.0)))
