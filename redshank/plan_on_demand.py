@@ -7,20 +7,26 @@ goes on with ONNX Runtime, and swaps models when `poll` has the folder.
 
 from __future__ import annotations
 
+import importlib
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from redshank.errors import StageError
+from redshank.errors import MissingPartError, StageError
 from redshank.files import check_sha256, read_json
 from redshank.infer import Model, load_model
 from redshank.tensorrt_engine import TensorRTSession
 
 PLAN_FILE = "model.plan"
 SIDECAR_FILE = "plan.json"
+LIBRARIES = ("tensorrt", "tensorrt_rtx")
+"""In order of preference, as `redshank export --plan` has it."""
+CUDA = "cuda.bindings.runtime"
 
 
 class PlanBuild:
@@ -31,6 +37,8 @@ class PlanBuild:
         precision: fp32, fp16 or int8_tensorrt.
         options: `--config` and `--set` of the server, handed on.
         program: the command, for tests.
+        niceness: of the process. At 10 it gets a tenth of a core that a worker keeps busy; at 19
+            it would starve on a busy machine.
     """
 
     def __init__(
@@ -40,12 +48,15 @@ class PlanBuild:
         *,
         options: Sequence[str] = (),
         program: Sequence[str] = (sys.executable, "-m", "redshank"),
+        niceness: int = 10,
     ) -> None:
         words = (*program, "export", str(bundle_dir), "--plan", "--precision", precision, *options)
         # files, not pipes: nobody reads while it runs, and a full pipe would stop it
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the build
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(words, stdout=self._printed, stderr=self._said)
+        with suppress(OSError):  # it ended already
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)
         self._words: tuple[str, str] | None = None
 
     def poll(self) -> Path | None:
@@ -77,6 +88,29 @@ class PlanBuild:
         if self._words is None:
             self._words = _text(self._printed), _text(self._said)
         return self._words
+
+
+def load_runtime() -> tuple[Any, Any]:
+    """TensorRT (or TensorRT-RTX) and CUDA, as `planned_model` wants them.
+
+    Raises:
+        MissingPartError: one of them is not installed or does not load.
+    """
+    reasons = []
+    for name in LIBRARIES:
+        try:
+            return importlib.import_module(name), importlib.import_module(CUDA)
+        except (ImportError, OSError) as error:
+            reasons.append(f"{name}: {error}")
+    raise MissingPartError(
+        f"no TensorRT runtime loads here ({'; '.join(reasons)})",
+        hint="Install the extra `gpu`, or set serving.engine = onnxruntime.",
+    )
+
+
+def runs_a_plan(model: Model) -> bool:
+    """Whether a model runs on TensorRT's own runtime."""
+    return model.providers[0].startswith("tensorrt")
 
 
 def planned_model(

@@ -126,8 +126,12 @@ class ServingSettings:
     """Largest request body; more is answered 413."""
     max_pixels: int = 50_000_000
     """Largest image, width times height; more is answered 413."""
-    precision: Literal["fp32", "int8"] = "fp32"
-    """Which graph of a bundle answers; fp32 where a bundle lacks the wished one."""
+    precision: Literal["fp32", "int8", "fp16", "int8_tensorrt"] = "fp32"
+    """Which graph of a bundle answers; fp32 where a bundle lacks the wished one. int8 is for CPUs,
+    fp16 and int8_tensorrt are for engine = tensorrt."""
+    engine: Literal["onnxruntime", "tensorrt"] = "onnxruntime"
+    """tensorrt: a plan is built beside, checked and taken into use; ONNX Runtime answers until then
+    and wherever that fails."""
     max_batch: int = 16
     """Most images one worker runs at once; at load each model gets a limit of its own up to it."""
     max_queue: int = 256

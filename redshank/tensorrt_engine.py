@@ -38,6 +38,8 @@ class TensorRTSession:
 
     def __init__(self, library: Any, cuda: Any, plan: bytes) -> None:
         self._library, self._cuda = library, cuda
+        self._memory: dict[str, int] = {}
+        self._stream: Any = None
         self._lock = threading.Lock()
         self._logger = library.Logger(library.Logger.WARNING)
         self._runtime = library.Runtime(self._logger)
@@ -55,7 +57,6 @@ class TensorRTSession:
         smallest, _, largest = engine.get_tensor_profile_shape(self._inputs[0], 0)
         self.min_batch, self.max_batch = int(smallest[0]), int(largest[0])
         self._stream = self._ask(cuda.cudaStreamCreate())
-        self._memory: dict[str, int] = {}
         self._types = {name: self._numpy_type(name) for name in names}
         try:
             for name in names:
@@ -100,6 +101,10 @@ class TensorRTSession:
         if self._stream is not None:
             self._cuda.cudaStreamDestroy(self._stream)
             self._stream = None
+
+    def __del__(self) -> None:
+        """The last request that kept a replaced model has ended."""
+        self.close()
 
     def _piece(self, names: Sequence[str], inputs: Mapping[str, Array]) -> list[Array]:
         kind = self._cuda.cudaMemcpyKind

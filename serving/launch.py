@@ -58,6 +58,11 @@ def check(settings: Settings) -> None:
     if home.path(SALT_FILE).exists():
         load_salt(home.path("."))
     _check_numbers(serving)
+    if serving.engine == "tensorrt" and serving.precision == "int8":
+        raise ConfigError(
+            "serving.precision = int8 is a graph for CPUs, TensorRT refuses it",
+            hint="Use fp32, fp16 or int8_tensorrt, or serving.engine = onnxruntime.",
+        )
     _check_port(_address(serving), serving.port)
     registry = Registry(home.path("models"), home.path("bundles"))
     release = registry.read(serving.model)

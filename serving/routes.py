@@ -18,6 +18,7 @@ from .batches import predict_many
 from .inference import Answer
 from .limits import checked_deadline_s
 from .openapi import openapi_document
+from .plans import Plans
 from .protocol_routes import protocol_routes
 from .raw_predict import granted_domain, identity_headers
 from .raw_predict import sender_of as sender_in_scope
@@ -88,7 +89,7 @@ class Routes:
             "updated_at": snapshot.release.updated_at,
             "problem": worker.watcher.problem,
             "abstain_below": worker.abstain_below,
-            "bundles": [_describe(served) for served in snapshot.served],
+            "bundles": [_describe(served, worker.watcher.plans) for served in snapshot.served],
         }
         return Response(orjson.dumps(answer), media_type=JSON)
 
@@ -148,7 +149,7 @@ async def _gone(request: Request, _error: Exception) -> Response:
     return Response(status_code=refusal.status)
 
 
-def _describe(served: Served) -> dict[str, Any]:
+def _describe(served: Served, plans: Plans | None) -> dict[str, Any]:
     bundle = served.model.bundle
     return {
         "version": served.version,
@@ -164,5 +165,6 @@ def _describe(served: Served) -> dict[str, Any]:
         "onnx_sha256": bundle.files[served.model.artefact.file],
         "precision": served.model.precision,
         "providers": list(served.model.providers),
+        "plan": plans.state(served.model) if plans is not None else "",
         "max_batch": served.max_batch,
     }

@@ -21,7 +21,8 @@ from redshank.registry import Registry, Release
 
 from .identity import unit_interval
 from .metrics import Metrics
-from .prepare import prepare_model
+from .plans import Plans
+from .prepare import Prepared, prepare_model
 
 RETRY_S = 30.0
 log = logging.getLogger("redshank.serving")
@@ -72,6 +73,17 @@ class Snapshot:
         served = self.answering(version)
         return self if served is None else replace(self, live=served, canary=None)
 
+    def on(self, version: str, prepared: Prepared) -> Snapshot:
+        """A snapshot in which a version runs on another engine, in all its roles."""
+
+        def moved(served: Served) -> Served:
+            if served.version != version:
+                return served
+            return Served(prepared.model, served.role, version, prepared.max_batch)
+
+        canary, shadow = (s and moved(s) for s in (self.canary, self.shadow))
+        return Snapshot(self.release, moved(self.live), canary, shadow)
+
     @property
     def is_small(self) -> bool:
         """Whether the event loop may run whatever answers."""
@@ -96,10 +108,12 @@ class ReleaseWatcher:
         max_batch: int,
         precision: str = "fp32",
         on_tick: Callable[[], None] = lambda: None,
+        plans: Plans | None = None,
     ) -> None:
         self._registry, self._model, self._metrics = registry, model, metrics
         self._poll_s, self._max_batch, self._on_tick = poll_s, max_batch, on_tick
         self._precision = precision
+        self.plans = plans
         self._seen: tuple[int, int] | None = None
         self._retry_at = 0.0
         self._wake, self._stop = threading.Event(), threading.Event()
@@ -119,6 +133,8 @@ class ReleaseWatcher:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
+        if self.plans is not None:
+            self.plans.stop()
 
     def wake(self) -> None:
         """Look at the pointer now, in the watcher's thread, whatever its age."""
@@ -139,6 +155,16 @@ class ReleaseWatcher:
             self._take(self._registry.read(self._model))
         except Exception as error:  # a release must never end the server
             self._report("live", error)
+
+    def take_plans(self) -> None:
+        """Swap models whose TensorRT plan is ready, and have the next one built."""
+        if self.plans is None or self.snapshot is None:
+            return
+        self.plans.keep({served.version for served in self.snapshot.served})
+        for served in self.snapshot.served:
+            prepared = self.plans.planned(served.model)
+            if prepared is not None:
+                self.snapshot = self.snapshot.on(served.version, prepared)
 
     def _take(self, release: Release) -> None:
         loaded = {s.version: s for s in self.snapshot.served} if self.snapshot else {}
@@ -189,6 +215,7 @@ class ReleaseWatcher:
             if not self._stop.is_set():
                 self._keep_house()
                 self.look()
+                self.take_plans()
 
     def _keep_house(self) -> None:
         try:

@@ -27,6 +27,7 @@ from .identity import EventIds, client_hash, load_salt
 from .inference import Answer, Inference, Recorded, Rules
 from .limits import DomainLabels, Limits
 from .metrics import Metrics
+from .plans import Plans, plans_of
 from .quick import is_quick
 from .recorder import Recorder, Spool
 from .refusal import Refusal
@@ -82,7 +83,7 @@ class Worker:
         self._ids = EventIds()
         self.model = serving.model
         self.registry = Registry(home.path("models"), home.path("bundles"))
-        self.watcher = self._release_watcher(serving)
+        self.watcher = self._release_watcher(serving, plans_of(settings))
         self._recorder = Recorder(
             spool or EventWriter(self._spool_folder, self._ids.worker, encode=_encode),
             self._field_store(settings),
@@ -102,7 +103,7 @@ class Worker:
             max_queue=serving.max_queue,
         )
 
-    def _release_watcher(self, serving: ServingSettings) -> ReleaseWatcher:
+    def _release_watcher(self, serving: ServingSettings, plans: Plans | None) -> ReleaseWatcher:
         return ReleaseWatcher(
             self.registry,
             serving.model,
@@ -111,6 +112,7 @@ class Worker:
             max_batch=serving.max_batch,
             precision=serving.precision,
             on_tick=self._tick,
+            plans=plans,
         )
 
     def _make_inference(self, serving: ServingSettings) -> Inference:

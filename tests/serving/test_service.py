@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -160,7 +161,7 @@ def _killed_worker_and_swap_fail_no_request(server: Server, image: MakeImage) ->
             number += 1
             try:
                 status, _, answer = server.ask("/v1/predict", images[number % 3])
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:
                 broken.append(str(error))  # the killed worker's open connection
                 continue
             statuses.append(status)
