@@ -2,7 +2,8 @@
 
     {"<token>": {"name": "ann", "roles": ["decide"]}, "<token>": {"name": "alerts", "roles": [...]}}
 
-Roles: `look` (example images), `decide` (images and decisions), `alerts` (Alertmanager's webhook).
+Roles: `look` (example images), `label` (images and labels), `decide` (all of that and decisions),
+`alerts` (Alertmanager's webhook).
 A browser gives its token once and gets a session: a cookie that scripts cannot read and other sites
 cannot send. Every form carries the session's own form key besides. Only digests are kept.
 """
@@ -21,7 +22,9 @@ from redshank.errors import ConfigError, RedshankError
 from redshank.files import Clock, read_json
 from redshank.records import from_dict
 
-ROLES = ("look", "decide", "alerts")
+ROLES = ("look", "label", "decide", "alerts")
+INCLUDED = {"label": ("look",), "decide": ("look", "label")}
+"""Roles that come with a role."""
 SHORTEST = 16
 """Characters of a token; shorter ones could be guessed."""
 SESSION_S = 12 * 3600.0
@@ -37,8 +40,8 @@ class Holder:
     roles: tuple[str, ...]
 
     def may(self, role: str) -> bool:
-        """Whether the holder has a role; who decides may also look."""
-        return role in self.roles or (role == "look" and "decide" in self.roles)
+        """Whether the holder has a role; who decides may also label, who labels may also look."""
+        return any(role in (own, *INCLUDED.get(own, ())) for own in self.roles)
 
 
 @dataclass(frozen=True)

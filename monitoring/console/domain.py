@@ -20,6 +20,7 @@ from redshank.store.monitor_series import Point, alarms_of, series
 
 from .charts import Line, Mark, chart
 from .healings import healings_of
+from .labelling import progress_of, queue_of
 from .links import domain_path, path
 from .sources import Sources
 
@@ -65,7 +66,7 @@ def domain_values(
     Raises:
         InputError: the evaluator knows no such domain.
     """
-    row = _find(sources, model, domain)
+    row = find_row(sources, model, domain)
     state, sentence = sources.board.state(row)
     alarms = alarms_of(sources.monitor, model=model, domain=domain)
     alarm = next((a for a in alarms if a.closed_s is None and a.key == row.key), None)
@@ -91,10 +92,17 @@ def domain_values(
         "may_look": may_look,
         "ticks": list(reversed(points))[:20],
         "healings": healings_of(sources, model, domain),
+        "labels": row.detail.get("labels"),
+        "queue": progress_of(sources, queue_of(sources, model, domain)),
     }
 
 
-def _find(sources: Sources, model: str, domain: str) -> StreamRow:
+def find_row(sources: Sources, model: str, domain: str) -> StreamRow:
+    """Where a domain stands under the version that answers it.
+
+    Raises:
+        InputError: the evaluator knows no such domain.
+    """
     rows = sources.board.picture.rows
     for row in rows:
         if (row.key.model, row.key.domain) == (model, domain):

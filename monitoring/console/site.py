@@ -13,9 +13,10 @@ from redshank.field_files import check_digest
 from . import alerts, runbook
 from .access import SESSION_S, is_form_key
 from .decide import decide
-from .domain import domain_values
+from .domain import domain_values, find_row
 from .fleet import fleet_values
 from .healings import healing_list_values, healing_values, release_values
+from .labelling import give_label, label_values
 from .messages import (
     Answer,
     Request,
@@ -62,6 +63,8 @@ class Console:
                 may_look = visitor.may("look")
                 values = domain_values(sources, model, domain, request.query, may_look=may_look)
                 return page("domain", visitor, values)
+            case ("domains", model, domain, "label"):
+                return self._label_page(request, visitor, model, domain)
             case ("healings",):
                 return page("healings", visitor, healing_list_values(sources))
             case ("healings", healing_id):
@@ -100,13 +103,26 @@ class Console:
         if request.parts == ("logout",):
             self.sources.access.end(request.cookie)
             return redirect("/", session_cookie("", 0))
-        if not visitor.may("decide"):
+        is_label = request.parts[:1] == ("domains",) and request.parts[3:] == ("label",)
+        role = "label" if is_label else "decide"
+        if not visitor.may(role):
             status = HTTPStatus.FORBIDDEN if visitor.holder else HTTPStatus.UNAUTHORIZED
-            return text(status, "this needs a token with the role `decide`\n")
+            return text(status, f"this needs a token with the role `{role}`\n")
+        if is_label:
+            key = find_row(self.sources, *request.parts[1:3]).key
+            return redirect(give_label(self.sources, visitor.name, key, request.form))
         then = decide(self.sources, visitor.name, request.parts, request.form)
         if then is None:
             return text(HTTPStatus.NOT_FOUND, "there is no such decision\n")
         return redirect(then)
+
+    def _label_page(self, request: Request, visitor: Visitor, model: str, domain: str) -> Answer:
+        if not visitor.may("label"):
+            status = HTTPStatus.FORBIDDEN if visitor.holder else HTTPStatus.UNAUTHORIZED
+            return text(status, "this needs a token with the role `label`: sign in at /login\n")
+        version = find_row(self.sources, model, domain).key.version
+        values = label_values(self.sources, model, domain, version, request.query)
+        return self._pages.page("label", visitor, values)
 
     def _sign_in(self, request: Request, visitor: Visitor) -> Answer:
         holder = self.sources.access.holder(request.form.get("token", ""))

@@ -91,6 +91,18 @@ class Browser:
                 "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
             )
 
+    def press_enter(self) -> None:
+        """Enter, which brings a character and so presses a button."""
+        for kind, text in (("keyDown", "\r"), ("keyUp", "")):
+            self.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key="Enter",
+                code="Enter",
+                windowsVirtualKeyCode=13,
+                text=text,
+            )
+
     def type(self, text: str) -> None:
         """Text into what has the focus."""
         self.call("Input.insertText", text=text)

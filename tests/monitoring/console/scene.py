@@ -21,6 +21,7 @@ from tests.monitoring import field
 from tests.monitoring.field import Site, Station, write_spool, write_test_bundle
 
 TOKEN, LOOKER, HOOK = "decide-decide-decide", "look-look-look-look", "alerts-alerts-alerts"
+LABELLER = "label-label-label-label"
 TICKS = 60
 SITES = (
     Site("home"),
@@ -64,6 +65,7 @@ def write_tokens(root: Path) -> str:
     values = {
         TOKEN: {"name": "ann", "roles": ["decide"]},
         LOOKER: {"name": "lou", "roles": ["look"]},
+        LABELLER: {"name": "lea", "roles": ["label"]},
         HOOK: {"name": "alertmanager", "roles": ["alerts"]},
     }
     file.write_text(json.dumps(values))

@@ -39,6 +39,13 @@ def test_who_decides_may_look_and_not_the_other_way_round() -> None:
     assert not Holder("lou", ("look",)).may("decide")
 
 
+def test_who_decides_may_label_and_who_labels_may_look() -> None:
+    lea = Holder("lea", ("label",))
+    assert [lea.may(role) for role in ("look", "label", "decide")] == [True, True, False]
+    assert ANN.may("label")
+    assert not Holder("lou", ("look",)).may("label")
+
+
 def test_without_a_file_nobody_can_sign_in() -> None:
     access = load_access("", lambda: 0.0)
     assert not access.is_open

@@ -36,6 +36,7 @@ SHOWN = (
     Site("weir", 50, novelty=3.0),
 )
 """Sites of the screenshots."""
+LABEL = f"{FOG}/label"
 PAGES = ("/", FOG, "/domains/default/home", "/healings", "/releases", "/login", "/runbook")
 
 
@@ -146,6 +147,36 @@ def test_a_person_signs_in_sees_images_and_approves(visit: Visit) -> None:
     assert visit.sources.registry.read("default").actor == "ann"
 
 
+def test_a_person_labels_an_image_by_keyboard_and_corrects_it_on_a_phone(visit: Visit) -> None:
+    tab = visit.open(LABEL)  # signed in by the test before
+    tab.size(*PHONE, phone=True)
+    assert tab.value("document.activeElement.textContent") == "class 0"
+    assert tab.value("document.documentElement.scrollWidth") <= PHONE[0]
+    tab.wait("document.querySelector('.labelling img').naturalWidth === 48")
+    small = "[...document.querySelectorAll('main button')].filter(b => b.offsetHeight < 44).length"
+    assert tab.value(small) == 0
+    first = tab.value("document.querySelector('input[name=image]').value")
+    tab.press("Tab", 9)
+    assert tab.value("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    tab.press_enter()
+    tab.wait("/1 of 50 labelled; the last one as class 1/.test(document.body.innerText)")
+    assert visit.sources.control.labels([first]) == {first: "class 1"}
+    tab.value("document.querySelector('#progress a').click()")
+    tab.wait("/It was labelled as class 1/.test(document.body.innerText)")
+    tab.value(
+        "[...document.querySelectorAll('button')].find(b => /tell/.test(b.innerText)).click()"
+    )
+    tab.wait("/0 of 50 labelled; the last one as nobody can tell/.test(document.body.innerText)")
+    assert visit.sources.control.labels([first]) == {first: "?"}
+    row = visit.sources.control.audit()[-1]
+    assert (row.action, row.actor, row.subject) == ("labels", "ann", first)
+    for node in tab.call("Accessibility.getFullAXTree")["nodes"]:
+        role = node["role"]["value"]
+        if not node.get("ignored") and role in ("button", "image", "progressbar"):
+            assert node.get("name", {}).get("value", "").strip(), role
+    assert tab.value("document.querySelectorAll('h1').length") == 1
+
+
 def test_nothing_came_from_elsewhere_and_no_policy_was_broken(visit: Visit) -> None:
     visit.open("/")
     own = (visit.address, "about:blank")
@@ -154,7 +185,7 @@ def test_nothing_came_from_elsewhere_and_no_policy_was_broken(visit: Visit) -> N
 
 
 def take_screenshots(folder: Path) -> None:
-    """Fleet and domain on a desk, the fleet on a phone in the dark."""
+    """Fleet and domain on a desk, the fleet in the dark and the labelling form on a phone."""
     folder.mkdir(parents=True, exist_ok=True)
     field.START = 1_795_165_200.0  # a day of our time looks better
     root = Path(tempfile.mkdtemp())
@@ -175,6 +206,9 @@ def take_screenshots(folder: Path) -> None:
         tab.wait("location.pathname === '/'")
         tab.open(f"{address}/domains/default/harbour%20east")
         tab.screenshot(folder / "console-domain.png")
+        tab.size(*PHONE, phone=True)
+        tab.open(f"{address}/domains/default/harbour%20east/label")
+        tab.screenshot(folder / "console-label.png", height=PHONE[1])
 
 
 if __name__ == "__main__":
