@@ -67,6 +67,17 @@ def _reserve(folder: Path) -> None:
             raise
 
 
+def keep_place() -> None:
+    """Take the place of files that have grown since; a full disk is asked again next time."""
+    folder = os.environ.get(FOLDER)
+    for kind in _RESERVED if folder else ():
+        path = Path(str(folder)) / f"{kind}_{os.getpid()}.db"
+        with suppress(OSError), path.open("r+b") as file:
+            status = os.fstat(file.fileno())
+            if status.st_blocks * 512 < status.st_size:
+                os.posix_fallocate(file.fileno(), 0, status.st_size)
+
+
 def _memory() -> str | None:
     """A file system in memory, where there is one."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -91,8 +102,18 @@ def forget_dead_workers(*, events: bool = True) -> None:
         except (OSError, *_TORN) as error:  # a full disk; a later call finds the same
             log.error("what worker %s had in memory cannot be counted: %s", pid, error)
             continue
+        _give_back(Path(folder), pid)
         if lost:
             log.error("worker %s was killed: %d events in its memory are lost", pid, lost)
+
+
+def _give_back(folder: Path, pid: str) -> None:
+    """What a dead worker's files do not use: a worker that dies at every start fills no disk."""
+    for path in folder.glob(f"*_{pid}.db"):
+        with suppress(OSError, struct.error), path.open("r+b") as file:
+            (used,) = struct.unpack("i", file.read(4))
+            if 8 <= used < os.fstat(file.fileno()).st_size:
+                file.truncate(used)
 
 
 def lost_in(folder: Path) -> int:

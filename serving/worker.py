@@ -21,7 +21,7 @@ from redshank.settings import ServingSettings, Settings
 
 from .access import Access, load_access
 from .capture_rate import CaptureRate
-from .dead_workers import forget_dead_workers
+from .dead_workers import forget_dead_workers, keep_place
 from .engine import Batcher, Job
 from .identity import EventIds, client_hash, load_salt
 from .inference import Answer, Inference, Recorded, Rules
@@ -218,7 +218,8 @@ class Worker:
             self._recorder.record(events)
 
     def _tick(self) -> None:
-        """Delete spool files and field images whose time has ended, once an hour."""
+        """Keep house: once an hour, spool files and field images whose time has ended go."""
+        keep_place()
         now = self.clock()
         if now >= self._expire_at:
             self._expire_at = now + EXPIRE_EVERY_S

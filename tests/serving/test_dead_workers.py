@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.dead_workers import FOLDER, forget_dead_workers, lost_in, reserve_files
+from serving.dead_workers import FOLDER, forget_dead_workers, keep_place, lost_in, reserve_files
 from serving.metrics import Metrics
 
 WORKER = """
@@ -71,6 +71,24 @@ def test_a_torn_file_ends_nothing(folder: Path, caplog: pytest.LogCaptureFixture
 def test_a_worker_takes_its_place_on_the_disk_before_it_starts(folder: Path) -> None:
     for path in folder.iterdir():
         assert path.stat().st_blocks * 512 >= path.stat().st_size > 0
+
+
+def test_a_dead_worker_gives_its_place_back_and_keeps_its_counts(folder: Path) -> None:
+    before = sum(path.stat().st_size for path in folder.iterdir())
+    forget_dead_workers()
+    assert before > 800_000
+    assert sum(path.stat().st_size for path in folder.glob("counter_*.db")) < 3_000
+    assert 'outcome="ok",role="live",version="v"} 10.0' in exposition()
+
+
+def test_a_file_that_grew_gets_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    grown = tmp_path / f"counter_{os.getpid()}.db"
+    with grown.open("wb") as file:
+        file.truncate(100_000)
+    assert grown.stat().st_blocks == 0
+    keep_place()
+    assert grown.stat().st_blocks * 512 >= 100_000
 
 
 def test_a_full_disk_sends_the_metrics_elsewhere(
