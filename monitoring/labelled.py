@@ -27,6 +27,11 @@ from .clopper_pearson import interval
 from .edetector import EDetector, threshold
 from .scores import NUM_BETS, Null, lower_bound
 
+LABELLED_SHARE = 0.2
+"""Share of alpha that is set aside for the labelled test, whether or not labels ever come; the
+label-free detectors and their bounds have the rest."""
+LABELLED_DETECTION_SHARE = 0.5
+"""Part of it that the evidence may spend; the rest covers an error of the promise's bound."""
 WEEK_S = 7 * 86_400.0
 """Length of a tick of the labelled test, by the time of labelling."""
 CONFIRMS = 20.0

@@ -16,7 +16,7 @@ from redshank.store.monitor_rows import Evidence, ReferenceRow, StreamKey, Windo
 from .baseline import Baseline
 from .counts import TickCounts
 from .edetector import EDetector, threshold
-from .labelled import Labelled, promise_of
+from .labelled import LABELLED_DETECTION_SHARE, LABELLED_SHARE, Labelled, promise_of
 from .names import PROVISIONAL_SCENES
 from .quality import Health
 from .sample import Sample, Totals, empty_sample
@@ -27,9 +27,6 @@ DETECTION_SHARE = 0.5
 """Share of alpha that the detectors spend; the rest covers errors of the reference bounds. Evidence
 grows with the square of the distance to the bound, the threshold with a logarithm only: a generous
 share for the bound halved the delay of mild drifts and cost severe ones nothing."""
-LABELLED_SHARE = 0.2
-"""Share of alpha that is set aside for the labelled test, whether or not labels ever come; the
-label-free detectors and their bounds have the rest."""
 FADE = 0.9
 """How much of the recent counts each tick keeps."""
 HEADROOM = 1e3
@@ -254,11 +251,11 @@ class Stream:
         alpha = LABELLED_SHARE * self.plan.false_alarms
         promise = promise_of(
             self.baseline.labelled_CCZ,
-            delta=(1 - DETECTION_SHARE) * alpha,
+            delta=(1 - LABELLED_DETECTION_SHARE) * alpha,
             margin=self.plan.margin,
         )
         period_s = self.plan.tick_s * self.plan.period_ticks
-        return Labelled(promise, period_s=period_s, alpha=DETECTION_SHARE * alpha)
+        return Labelled(promise, period_s=period_s, alpha=LABELLED_DETECTION_SHARE * alpha)
 
     def _alpha(self) -> float:
         """What one reference may spend without labels."""
