@@ -174,8 +174,8 @@ def labels_needed(home: Pool, harmed: Pool, *, streams: int) -> bool:
     """Print how many labels raise an alarm on their own, and how many confirm an open one."""
     line = threshold(weeks_of(PERIOD_S), LABELLED_DETECTION_SHARE * SHARE)
     print(f"\nAccuracy at home {home.accuracy:.1%}; labels until 50 % and 90 % of the streams.\n")
-    print("| loss | reference | alarm by labels alone | an open alarm confirmed | of 30 labels ")
-    print("| of 50 | of 100 |\n|" + " --- |" * 7)
+    columns = ("loss", "reference", "alarm by labels alone", "an open alarm confirmed")
+    print(f"| {' | '.join((*columns, 'by 30 labels', 'by 50', 'by 100'))} |\n|" + " --- |" * 7)
     found_all = True
     for loss in LOSSES:
         for images in REFERENCES:
