@@ -3,9 +3,8 @@
     python -m benchmarks.monitor_fleet
 
 Ticks are hours. A site sends 5 to 2,000 images a day (log-uniform, Poisson in each hour) and has
-its burn-in of 300 images. On day 15 every tenth site gets worse. The rules differ in the threshold
-only, so they judge the same evidence; a daily Kolmogorov-Smirnov test against the burn-in is the
-yardstick.
+its burn-in of 300 images. On day 15 every tenth site gets worse. All rules judge the same images; a
+daily Kolmogorov-Smirnov test against the burn-in is the yardstick.
 """
 
 from __future__ import annotations
@@ -33,6 +32,10 @@ BUSY = 100.0
 """Images a day from which a site is called busy."""
 FLEET_ALPHA = 0.2
 REPLICATES = 3
+PLAIN, MARGIN = "5 % a domain, margin 0", "5 % a domain, margin .01 (the default)"
+FLEET = f"{FLEET_ALPHA:.0%} for the fleet (e-BH), margin 0"
+RULES = {PLAIN: (0.05, 0.0), MARGIN: (0.05, 0.01), FLEET: (FLEET_ALPHA / SITES, 0.0)}
+"""Alpha of the bounds, and margin. The bounds of all domains of a fleet hold together."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ class Month:
     per_day: FloatArray
     grades: tuple[str, ...]
     """Of each site; empty: nothing changed."""
-    evidence_TR: dict[float, FloatArray]
-    """log10 over the threshold of one lone domain at 5 %, by margin."""
+    evidence_TR: dict[str, FloatArray]
+    """log10 over the threshold of one lone domain at 5 %, by rule."""
     ks_first_R: IntArray
     """Hour of the first daily KS test with p < .05, -1 for none."""
 
@@ -67,19 +70,19 @@ def simulate(pools: Pools, seed: int) -> Month:
         home.counts(index[None])[0] for home, index in zip(home_R, references, strict=True)
     ]
     detectors = {
-        margin: EDetector(
+        rule: EDetector(
             stacked(
                 [
-                    reference_null(counts, scenes=BURN_IN, alpha=0.05, margin=margin)
+                    reference_null(counts, scenes=BURN_IN, alpha=alpha, margin=margin)
                     for counts in burn_in_RB
                 ]
             ),
             streams=(SITES,),
         )
-        for margin in (0.0, 0.01)
+        for rule, (alpha, margin) in RULES.items()
     }
     line = np.log10(threshold(HOURS, DETECTION_SHARE * 0.05))
-    evidence_TR = {margin: np.full((HOURS, SITES), -np.inf) for margin in detectors}
+    evidence_TR = {rule: np.full((HOURS, SITES), -np.inf) for rule in detectors}
     ks_first_R = np.full(SITES, -1)
     today: list[list[FloatArray]] = [[] for _ in range(SITES)]
     for hour in range(HOURS):
@@ -90,9 +93,9 @@ def simulate(pools: Pools, seed: int) -> Month:
                 index = rng.integers(0, len(pool.label_N), n)
                 counts_RB[r] = pool.counts(index[None])[0]
                 today[r].append(pool.confidence_N[index])
-        for margin, detector in detectors.items():
+        for rule, detector in detectors.items():
             detector.update(counts_RB, hour)
-            evidence_TR[margin][hour] = np.log10(np.maximum(detector.evidence, 1e-9)) - line
+            evidence_TR[rule][hour] = np.log10(np.maximum(detector.evidence, 1e-9)) - line
         if hour % 24 == 23:
             for r, values in enumerate(today):
                 if values and ks_first_R[r] < 0:
@@ -123,15 +126,14 @@ def first_over(evidence_TR: FloatArray, needed_T: FloatArray) -> IntArray:
 def rules(month: Month) -> dict[str, IntArray]:
     """Hour of each site's first alarm under each rule."""
     still = np.zeros(HOURS)
-    plain, margin = month.evidence_TR[0.0], month.evidence_TR[0.01]
     # the fleet's alpha instead of the domain's: that much less evidence, and e-BH's that much more
     gain = np.log10(FLEET_ALPHA / 0.05)
-    together = np.array([strictness(row + gain) - gain for row in plain])
+    together = np.array([strictness(row + gain) - gain for row in month.evidence_TR[FLEET]])
     return {
         "daily KS test, p < .05": month.ks_first_R,
-        "5 % a domain, margin 0": first_over(plain, still),
-        "5 % a domain, margin .01 (the default)": first_over(margin, still),
-        f"{FLEET_ALPHA:.0%} for the fleet (e-BH), margin 0": first_over(plain, together),
+        PLAIN: first_over(month.evidence_TR[PLAIN], still),
+        MARGIN: first_over(month.evidence_TR[MARGIN], still),
+        FLEET: first_over(month.evidence_TR[FLEET], together),
     }
 
 

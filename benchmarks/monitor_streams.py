@@ -9,6 +9,7 @@ from math import comb
 import numpy as np
 
 from monitoring.edetector import EDetector, threshold
+from monitoring.reference_doubt import CANDIDATES, Doubt
 from monitoring.scores import NUM_BETS, NUM_BINS, Null, build_null
 from monitoring.stream import DETECTION_SHARE
 from redshank.cells import FloatArray, IntArray
@@ -56,33 +57,64 @@ def reference_null(
 def stacked(nulls: Sequence[Null]) -> Null:
     """One null a stream; scores that a stream's null dropped bet nothing and weigh nothing."""
     most = max(len(null.names) for null in nulls)
-    bets_RSKB = np.zeros((len(nulls), most, NUM_BETS, NUM_BINS))
+    bets_RSKB, slopes_RSKB = np.zeros((2, len(nulls), most, NUM_BETS, NUM_BINS))
+    steps_RSKF = np.zeros((len(nulls), most, NUM_BETS, CANDIDATES))
+    prices_RSF = np.ones((len(nulls), most, CANDIDATES))
     weight_RS = np.zeros((len(nulls), most))
     for r, null in enumerate(nulls):
-        bets_RSKB[r, : len(null.names)] = null.log_bets
-        weight_RS[r, : len(null.names)] = null.weights
+        s = len(null.names)
+        bets_RSKB[r, :s], weight_RS[r, :s] = null.log_bets, null.weights
+        if null.doubt is not None:
+            slopes_RSKB[r, :s], steps_RSKF[r, :s] = null.doubt.slopes, null.doubt.steps
+            prices_RSF[r, :s] = null.doubt.prices
     empty = np.zeros((len(nulls), most))
     # the first score is mean confidence in every null; the others' names differ by stream
     groups = ("confidence", *["others"] * (most - 1))
-    return Null(groups, groups, weight_RS, empty, empty, empty, bets_RSKB)
+    doubt = Doubt(slopes_RSKB, steps_RSKF, prices_RSF)
+    return Null(groups, groups, weight_RS, empty, empty, empty, bets_RSKB, doubt)
+
+
+@dataclass(frozen=True)
+class Courses:
+    """Evidence of each tick and stream [T, R]."""
+
+    drift_TR: FloatArray
+    degraded_TR: FloatArray
+
+    def first_over(self, line: float) -> FirstAlarms:
+        """First alarms at a threshold."""
+        return FirstAlarms(*(_first_over(e, line) for e in (self.drift_TR, self.degraded_TR)))
+
+
+def courses(nulls: Sequence[Null] | Null, ticks: Iterable[FloatArray]) -> Courses:
+    """Run the e-detector over counts [R, B] of one tick after the other."""
+    null = nulls if isinstance(nulls, Null) else stacked(nulls)
+    detector: EDetector | None = None
+    drift, degraded = [], []
+    for tick, counts_RB in enumerate(ticks):
+        if detector is None:
+            detector = EDetector(null, streams=(len(counts_RB),))
+        detector.update(counts_RB, tick)
+        drift.append(detector.evidence)
+        degraded.append(detector.evidence_of("confidence"))
+    return Courses(np.array(drift), np.array(degraded))
+
+
+def line_of(alpha: float, period: int = TICKS) -> float:
+    """Threshold as shipped, where one reference has all of alpha."""
+    return threshold(period, DETECTION_SHARE * alpha)
 
 
 def first_alarms(
     nulls: Sequence[Null] | Null, ticks: Iterable[FloatArray], *, alpha: float, period: int = TICKS
 ) -> FirstAlarms:
-    """Run the e-detector over counts [R, B] of one tick after the other."""
-    null = nulls if isinstance(nulls, Null) else stacked(nulls)
-    line = threshold(period, DETECTION_SHARE * alpha)
-    detector: EDetector | None = None
-    drift_R = degraded_R = np.zeros(0, dtype=np.int64)
-    for tick, counts_RB in enumerate(ticks):
-        if detector is None:
-            detector = EDetector(null, streams=(len(counts_RB),))
-            drift_R, degraded_R = (np.full(len(counts_RB), -1) for _ in range(2))
-        detector.update(counts_RB, tick)
-        drift_R[(drift_R < 0) & (detector.evidence >= line)] = tick
-        degraded_R[(degraded_R < 0) & (detector.evidence_of("confidence") >= line)] = tick
-    return FirstAlarms(drift_R, degraded_R)
+    """First alarms of the e-detector as shipped."""
+    return courses(nulls, ticks).first_over(line_of(alpha, period))
+
+
+def _first_over(evidence_TR: FloatArray, line: float) -> IntArray:
+    over_TR = evidence_TR >= line
+    return np.where(over_TR.any(axis=0), over_TR.argmax(axis=0), -1)
 
 
 def upper_bound(alarms: int, streams: int, level: float = 0.95) -> float:

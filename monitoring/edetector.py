@@ -2,15 +2,31 @@
 
 Bets on bounded scores of cell counts (see `scores`). Per non-empty tick, for score s and bet k,
 
-    M_sk <- (M_sk + 1) exp( sum_b counts_b log(1 + lambda_sk (m_s - f_s(b))) ),
-    M = sum_s w_s mean_k M_sk,  where the weights w_s sum to 1.
+    M_sk(m) <- (M_sk(m) + 1) prod_b (1 + lambda_sk (m - f_s(b)))^counts_b,
+    evidence = sum_s w_s min_mu E_s(mu) mean_k M_sk(mu - margin_s),    the weights w_s sum to 1.
 
-Under the null M_t - t is a supermartingale, so P(max of M over R ticks >= R / alpha) <= alpha, for
-any dependence on the past and without simulation (Shin, Ramdas, Rinaldo 2023). A scene whose frames
-carry weights that sum to at most 1 keeps the property, whatever the dependence inside it. Only
-counts enter: the order inside a tick does not matter and the counts of two workers add.
+E_s(mu) is what the reference itself says against the mean mu (see `reference_doubt`).
 
-Shapes: S scores, K bets, B bins; leading dimensions `...` are independent streams.
+The promise: P(evidence reaches R / alpha within R ticks) <= alpha + delta when nothing got worse.
+Proof. Let mu_s be the true means, so that E[f_s | past] >= m_s = mu_s - margin_s.
+1. Each factor has mean <= 1 at m_s, given the past; so V_t - t, for V_t = mean_k M_sk(m_s), is a
+   supermartingale (Shin, Ramdas, Rinaldo 2023), for any dependence on the past. A scene whose
+   frames carry weights that sum to at most 1 keeps that, whatever the dependence inside it.
+2. E_s(mu_s) is known before the first tick and has mean <= 1. So X_t = sum_s w_s E_s(mu_s) V_st,
+   stopped when it reaches c or at R, has mean <= R, and P(max X_t >= c) <= R / c (Markov).
+3. But for probability delta every mu_s is at least its lower bound, hence among the candidates of
+   the minimum, and evidence <= X_t. With c = R / alpha the promise follows, without simulation.
+
+The minimum over all mu needs M at one candidate only, the lowest bound m_0, and one slope there.
+With theta = log(m - 1 + 1 / lambda) a factor is lambda (e^theta + 1 - f), log-convex in theta, as
+are products and sums of such: M lies above each line below it, in log M over theta. If a line is
+below M, then the tangent at m_0 of (line + 1) times the tick's factors is below M of the next tick.
+So the recursion keeps a line, and lowering it (`highest`) keeps it below. Between two candidates
+E falls and M rises with mu: E at the upper one times the line at the lower one bounds all of them.
+
+Only counts enter: the order inside a tick does not matter and the counts of two workers add.
+
+Shapes: S scores, K bets, F candidates, B bins; leading dimensions `...` are independent streams.
 """
 
 from __future__ import annotations
@@ -36,12 +52,12 @@ def threshold(ticks_per_period: float, alpha: float) -> float:
 
 
 class EDetector:
-    """Sequential evidence against one null; O(1) state, O(S K B) work per tick.
+    """Sequential evidence against one null; O(1) state, O(S K (B + F)) work per tick.
 
     Args:
         null: what is tested; its arrays may have leading dimensions, one null a stream.
-        highest: cap of the evidence. Lowering it never adds false alarms; it lets the evidence of
-            a drift that ended fade in reasonable time.
+        highest: cap of M and of the evidence. Lowering them never adds false alarms; it lets the
+            evidence of a drift that ended fade in reasonable time.
         streams: leading shape for many independent streams at once.
     """
 
@@ -52,6 +68,7 @@ class EDetector:
         self.null = null
         self.highest = highest
         self.M_SK: FloatArray = np.zeros(shape)
+        self.slope_SK: FloatArray = np.zeros(shape)
         self.cusum_SK: FloatArray = np.ones(shape)
         self.onset_SK: IntArray = np.full(shape, -1, dtype=np.int64)
 
@@ -60,6 +77,10 @@ class EDetector:
         log_gain_SK = np.einsum("...b,...skb->...sk", counts_B, self.null.log_bets)
         gain_SK = np.exp(np.minimum(log_gain_SK, 460.0))
         seen = (np.asarray(counts_B).sum(axis=-1) > 0)[..., None, None]
+        if (doubt := self.null.doubt) is not None:
+            steeper_SK = np.einsum("...b,...skb->...sk", counts_B, doubt.slopes)
+            slope_SK = self.slope_SK * (self.M_SK / (self.M_SK + 1)) + steeper_SK
+            self.slope_SK = np.where(seen, slope_SK, self.slope_SK)
         risen_SK = np.minimum((self.M_SK + 1) * gain_SK, self.highest)
         self.M_SK = np.where(seen, risen_SK, self.M_SK)
         # Companion CUSUM: where it stands at its floor of 1, the change has not begun yet.
@@ -70,16 +91,26 @@ class EDetector:
 
     @property
     def evidence(self) -> FloatArray:
-        """M [...], to be compared with `threshold`; 0 before the first tick."""
-        return np.asarray((self.M_SK.mean(axis=-1) * self.null.weights).sum(axis=-1))
+        """Evidence [...], to be compared with `threshold`; 0 before the first tick."""
+        return np.asarray(self._by_score().sum(axis=-1))
 
     def evidence_of(self, group: str) -> FloatArray:
         """Part of the evidence that the scores of one group bring; groups sum to `evidence`.
 
         Each part is below the whole, so that alarms on parts share one false-alarm promise.
         """
-        weight_S = self.null.weights * self.null.group_mask(group)
-        return np.asarray((self.M_SK.mean(axis=-1) * weight_S).sum(axis=-1))
+        return np.asarray((self._by_score() * self.null.group_mask(group)).sum(axis=-1))
+
+    def _by_score(self) -> FloatArray:
+        """Weighted evidence of each score, at the mean where there is least of it."""
+        doubt = self.null.doubt
+        if doubt is None:
+            return np.asarray(self.M_SK.mean(axis=-1) * self.null.weights)
+        log_M_SK1 = np.log(np.maximum(self.M_SK, 1e-300))[..., None]
+        log_line_SKF = log_M_SK1 + self.slope_SK[..., None] * doubt.steps
+        line_SF = np.exp(np.clip(log_line_SKF, -700.0, 460.0)).mean(axis=-2)
+        least_S = np.minimum((line_SF * doubt.prices).min(axis=-1), self.highest)
+        return np.asarray(least_S * self.null.weights)
 
     def onset(self, group: str | None = None) -> IntArray:
         """Estimated tick of the change [...]: where the strongest CUSUM (of a group) left 1."""
@@ -94,13 +125,19 @@ class EDetector:
         """State as JSON values; float64 survives JSON bit by bit."""
         return {
             "M": self.M_SK.tolist(),
+            "slope": self.slope_SK.tolist(),
             "cusum": self.cusum_SK.tolist(),
             "onset": self.onset_SK.tolist(),
         }
 
+    @staticmethod
+    def reads(state: dict[str, Any]) -> bool:
+        """Whether the state is of this kind of detector, of whatever null."""
+        return "slope" in state
+
     def fits(self, state: dict[str, Any]) -> bool:
-        """Whether the state has the shape of this detector's null."""
-        return bool(np.shape(state["M"]) == self.M_SK.shape)
+        """Whether the state is of this kind of detector, with the scores of its null."""
+        return self.reads(state) and bool(np.shape(state["M"]) == self.M_SK.shape)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` gave.
@@ -113,5 +150,6 @@ class EDetector:
                 f"state has shape {np.shape(state['M'])}, the null needs {self.M_SK.shape}"
             )
         self.M_SK = np.asarray(state["M"], dtype=np.float64)
+        self.slope_SK = np.asarray(state["slope"], dtype=np.float64)
         self.cusum_SK = np.asarray(state["cusum"], dtype=np.float64)
         self.onset_SK = np.asarray(state["onset"], dtype=np.int64)

@@ -1,22 +1,27 @@
 """Bounded scores of cell counts, and what a finite reference can promise about their means.
 
 A score is a number in [0, 1] for every bin, high when all is well. The detector tests, for each
-score s, the null "the mean of s, given the past, is at least m_s". Because the reference is a
-sample, m_s is a lower confidence bound of the reference mean; testing against the plain reference
-mean raises a promised 5 % of false alarms to about 26 %.
+score s, the null "the mean of s, given the past, is not below its mean in the reference by more
+than the margin". Because the reference is a sample, every mean from a lower confidence bound on is
+looked at (`reference_doubt`); testing against the plain reference mean raises a promised 5 % of
+false alarms to about 60 %.
+
+Which scores there are, and their weights, does not depend on the reference: a cut that is chosen by
+looking at the sample that is then taken for an independent one would void the proof.
 
 Shapes: S scores, K bets, Z confidence bins, B = Z + Q confidence bins followed by novelty bins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 
 from redshank.cells import (
+    CONFIDENCE_EDGES,
     CONFIDENCE_MIDPOINTS,
     NOVELTY_MIDPOINTS,
     NUM_CONFIDENCE_BINS,
@@ -24,17 +29,20 @@ from redshank.cells import (
     FloatArray,
 )
 
+from .reference_doubt import Doubt, candidates, prices_of
+
 NUM_BINS = NUM_CONFIDENCE_BINS + NUM_NOVELTY_BINS
 NUM_BETS = 7
-QUANTILES = (0.05, 0.25, 0.5)
+CUTS = (0.7, 0.9, 0.98, 0.995, 0.998)
+"""Confidences whose upper sides are indicators: dense near 1, where a good classifier lives."""
 LEAST_MEAN, MOST_MEAN = 0.02, 0.98
 """An indicator with a mean outside says nothing and cannot be bounded: it is dropped."""
 INDICATORS = ("shape", "novelty")
 """Groups of scores for which `margin_indicator` holds."""
 SMALL_REFERENCE = 50
 """Below so many scenes the normal approximation is replaced by a betting bound."""
-GROUP_SHARES = {"confidence": 0.5, "shape": 0.15, "novelty": 0.25, "confidence_up": 0.1}
-"""How the allowance is split: half of it watches for harm, the rest informs."""
+GROUP_SHARES = {"confidence": 0.4, "shape": 0.35, "novelty": 0.2, "confidence_up": 0.05}
+"""How evidence and allowance are split. A share costs its logarithm, of some twelve nats."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +52,12 @@ class Null:
     Attributes:
         names: score names [S].
         groups: `confidence`, `shape`, `novelty` or `confidence_up` for each score [S].
-        weights: [S], share of each score in evidence and allowance; they sum to 1.
+        weights: [S], share of each score in evidence and allowance; they sum to at most 1.
         scores: [S, B], value of each score in each bin, in [0, 1].
         reference_means: [S], mean of each score in the reference.
-        bounds: [S], lower bound m of the mean under the null, 0 < m <= reference mean.
+        bounds: [S], lowest mean m that the null may have, 0 < m <= reference mean.
         log_bets: [S, K, B], log(1 + lambda_sk (m_s - f_s(bin))), 0 in bins of the other kind.
+        doubt: higher means that the null may have, and their prices; None: `bounds` are the means.
     """
 
     names: tuple[str, ...]
@@ -58,10 +67,39 @@ class Null:
     reference_means: FloatArray
     bounds: FloatArray
     log_bets: FloatArray
+    doubt: Doubt | None = None
 
     def group_mask(self, group: str) -> FloatArray:
         """1.0 for the scores of a group, else 0.0, [S]."""
         return np.array([float(name == group) for name in self.groups])
+
+
+@dataclass(frozen=True)
+class _Score:
+    """A score before anything was observed."""
+
+    name: str
+    group: str
+    value_B: FloatArray
+    used_B: FloatArray
+    """1.0 in the bins that it is about."""
+
+    @property
+    def least(self) -> float:
+        """Smallest value in the bins that it is about."""
+        return float(self.value_B[self.used_B > 0].min())
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """A score with what the reference says of its mean."""
+
+    score: _Score
+    weight: float
+    mean: float
+    null_means_F: FloatArray
+    """Candidates for the mean under the null, lowest first."""
+    prices_F: FloatArray
 
 
 def build_null(
@@ -73,42 +111,42 @@ def build_null(
     margin_indicator: float = 0.02,
     domains_DB: FloatArray | None = None,
 ) -> Null | None:
-    """Choose the scores that the reference supports and bound their means from below.
+    """Bound the means of the scores from below and price what lies above the bounds.
 
     Args:
         counts_B: reference histogram, confidence bins then novelty bins (zeros: no novelty).
         scenes: number of independent scenes behind the counts (n_eff), >= 1.
         delta: probability that any bound is wrong, in (0, 1).
         margin_confidence: drop of mean confidence that does not matter, in [0, 1).
-        margin_indicator: the same for quantile indicators and novelty.
+        margin_indicator: the same for indicators and novelty.
         domains_DB: the counts by domain, when the null is about a domain that is none of them:
-            bounds are lowered by the standard deviation of a score between domains, and that its
+            means are lowered by the standard deviation of a score between domains, and that its
             confidence is higher than theirs is no news.
 
     Returns:
         The null, or None when no score survives (an empty or degenerate reference).
     """
-    candidates = [*_confidence_scores(counts_B), *_novelty_scores(counts_B)]
-    if domains_DB is None:
-        candidates.append(_confidence_up(candidates[0]))
-    kept = []
-    for name, group, score_B, used_B in candidates:
-        counts, mean = _reference_of(counts_B, score_B, used_B)
-        if counts.sum() > 0 and (group not in INDICATORS or LEAST_MEAN < mean < MOST_MEAN):
-            kept.append((name, group, score_B, used_B, counts, mean))
-    weight_S = group_weights([group for _, group, *_ in kept])
-    found = []
-    for weight, (name, group, score_B, used_B, counts, mean) in zip(weight_S, kept, strict=True):
-        lower = lower_bound(score_B, counts, scenes=scenes, delta=delta * float(weight))
-        spread = 0.0 if domains_DB is None else _spread(score_B, domains_DB * used_B)
-        margin = margin_indicator if group in INDICATORS else margin_confidence
-        bound = min(lower - margin - spread, 1 - 1e-3)
-        if bound > 0:  # never clipped up: a bound above the true mean breaks the promise
-            found.append((name, group, score_B, used_B, mean, bound))
-    if not found:
-        return None
-    names, groups, scores, used, means, bounds = zip(*found, strict=True)
-    return _with_bets(names, groups, np.array(scores), np.array(used), np.array([means, bounds]))
+    scores = list(_scores(has_novelty=bool(counts_B[NUM_CONFIDENCE_BINS:].any())))
+    if domains_DB is not None:
+        scores = [score for score in scores if score.group != "confidence_up"]
+    weight_S = group_weights([score.group for score in scores])
+    found: list[_Tested] = []
+    for weight, score in zip(weight_S, scores, strict=True):
+        counts = counts_B * score.used_B
+        mean = float(score.value_B @ counts) / max(float(counts.sum()), 1e-300)
+        if not counts.any() or (score.group in INDICATORS and not LEAST_MEAN < mean < MOST_MEAN):
+            continue
+        shift = margin_indicator if score.group in INDICATORS else margin_confidence
+        if domains_DB is not None:
+            shift += _spread(score.value_B, domains_DB * score.used_B)
+        lower = lower_bound(score.value_B, counts, scenes=scenes, delta=delta * float(weight))
+        p_B = counts / counts.sum()
+        mean_F = candidates(score.value_B, p_B, scenes=scenes, lowest=lower)
+        null_F = np.minimum(mean_F - shift, 1 - 1e-3)
+        if null_F[0] > 0:  # never clipped up: a bound above the true mean breaks the promise
+            price_F = prices_of(mean_F, score.value_B, p_B, scenes=scenes, least=score.least)
+            found.append(_Tested(score, float(weight), mean, null_F, price_F))
+    return _with_bets(found) if found else None
 
 
 def group_weights(groups: Sequence[str]) -> FloatArray:
@@ -156,66 +194,52 @@ def _spread(score_B: FloatArray, domains_DB: FloatArray) -> float:
     return float(means.std(ddof=1)) if len(means) > 1 else 0.0
 
 
-def _confidence_scores(
-    counts_B: FloatArray,
-) -> list[tuple[str, str, FloatArray, FloatArray]]:
-    counts_Z = counts_B[:NUM_CONFIDENCE_BINS]
-    used_B = np.arange(NUM_BINS) < NUM_CONFIDENCE_BINS
-    midpoints_B = np.zeros(NUM_BINS)
-    midpoints_B[:NUM_CONFIDENCE_BINS] = CONFIDENCE_MIDPOINTS
-    scores = [("confidence", "confidence", midpoints_B, used_B.astype(np.float64))]
-    cumulative_Z = np.cumsum(counts_Z) / max(float(counts_Z.sum()), 1e-300)
-    # A good model's median often lies in the last bin: then being in that bin is the indicator.
-    last = NUM_CONFIDENCE_BINS - 2
-    cuts = {min(int(np.searchsorted(cumulative_Z, q)), last): q for q in reversed(QUANTILES)}
-    for cut, q in sorted(cuts.items()):
-        above_B = ((np.arange(NUM_BINS) > cut) & used_B).astype(np.float64)
-        name = f"confidence above its {100 * q:.0f} % quantile"
-        scores.append((name, "shape", above_B, used_B.astype(np.float64)))
-    return scores
+def _scores(*, has_novelty: bool) -> Iterator[_Score]:
+    """All scores, mean confidence first."""
+    confidence_B = (np.arange(NUM_BINS) < NUM_CONFIDENCE_BINS).astype(np.float64)
+    midpoint_B = np.zeros(NUM_BINS)
+    midpoint_B[:NUM_CONFIDENCE_BINS] = CONFIDENCE_MIDPOINTS
+    yield _Score("confidence", "confidence", midpoint_B, confidence_B)
+    for cut in CUTS:
+        above_B = (np.arange(NUM_BINS) > CONFIDENCE_EDGES.index(cut)) * confidence_B
+        yield _Score(f"confidence of {cut:g} and more", "shape", above_B, confidence_B)
+    if has_novelty:
+        novelty_B = 1 - confidence_B
+        ordinary_B = np.zeros(NUM_BINS)
+        ordinary_B[NUM_CONFIDENCE_BINS:] = 1 - np.asarray(NOVELTY_MIDPOINTS)
+        yield _Score("ordinariness", "novelty", ordinary_B, novelty_B)
+        inside_B = novelty_B.copy()
+        inside_B[-1] = 0.0  # the last bin begins at the 95 % quantile
+        yield _Score("novelty below its 95 % quantile", "novelty", inside_B, novelty_B)
+    # the mirror image of mean confidence: a rise is no harm by itself, and worth knowing
+    yield _Score("doubt", "confidence_up", (1 - midpoint_B) * confidence_B, confidence_B)
 
 
-def _confidence_up(
-    confidence: tuple[str, str, FloatArray, FloatArray],
-) -> tuple[str, str, FloatArray, FloatArray]:
-    """The mirror image of mean confidence: a rise is no harm by itself, and worth knowing."""
-    _, _, midpoints_B, used_B = confidence
-    return "doubt", "confidence_up", (1 - midpoints_B) * used_B, used_B
-
-
-def _novelty_scores(counts_B: FloatArray) -> list[tuple[str, str, FloatArray, FloatArray]]:
-    if not counts_B[NUM_CONFIDENCE_BINS:].any():
-        return []
-    used_B = (np.arange(NUM_BINS) >= NUM_CONFIDENCE_BINS).astype(np.float64)
-    ordinary_B = np.zeros(NUM_BINS)
-    ordinary_B[NUM_CONFIDENCE_BINS:] = 1 - np.asarray(NOVELTY_MIDPOINTS)
-    inside_B = used_B.copy()
-    inside_B[-1] = 0.0  # the last bin begins at the 95 % quantile
-    return [
-        ("ordinariness", "novelty", ordinary_B, used_B),
-        ("novelty below its 95 % quantile", "novelty", inside_B, used_B),
-    ]
-
-
-def _reference_of(
-    counts_B: FloatArray, score_B: FloatArray, used_B: FloatArray
-) -> tuple[FloatArray, float]:
-    counts = counts_B * used_B
-    total = float(counts.sum())
-    return counts, float(score_B @ counts) / total if total > 0 else 0.0
-
-
-def _with_bets(
-    names: tuple[str, ...],
-    groups: tuple[str, ...],
-    scores_SB: FloatArray,
-    used_SB: FloatArray,
-    means_and_bounds_2S: FloatArray,
-) -> Null:
-    mean_S, bound_S = means_and_bounds_2S
+def _with_bets(found: Sequence[_Tested]) -> Null:
+    mean_S = np.array([tested.mean for tested in found])
+    null_SF = np.array([tested.null_means_F for tested in found])
+    value_SB = np.array([tested.score.value_B for tested in found])
+    used_SB = np.array([tested.score.used_B for tested in found])
+    bound_S = null_SF[:, 0]
     assert (bound_S > 0).all(), bound_S
     assert (bound_S <= mean_S).all(), (bound_S, mean_S)
-    bets_SK = 0.9 / (1 - bound_S)[:, None] * 2.0 ** -np.arange(NUM_BETS)
-    gap_SB = bound_S[:, None] - scores_SB
-    log_bets_SKB = np.log1p(bets_SK[:, :, None] * gap_SB[:, None, :]) * used_SB[:, None, :]
-    return Null(names, groups, group_weights(groups), scores_SB, mean_S, bound_S, log_bets_SKB)
+    bet_SK = 0.9 / (1 - bound_S)[:, None] * 2.0 ** -np.arange(NUM_BETS)
+    gain_SKB = 1 + bet_SK[:, :, None] * (bound_S[:, None] - value_SB)[:, None, :]
+    # theta = log(m - 1 + 1 / bet), and the gain is bet e^theta + bet (1 - f)
+    start_SK = bound_S[:, None] - 1 + 1 / bet_SK
+    used_SKB = np.broadcast_to(used_SB[:, None, :], gain_SKB.shape)
+    doubt = Doubt(
+        slopes=(bet_SK * start_SK)[:, :, None] / gain_SKB * used_SKB,
+        steps=np.log1p((null_SF - null_SF[:, :1])[:, None, :] / start_SK[:, :, None]),
+        prices=np.array([tested.prices_F for tested in found]),
+    )
+    return Null(
+        names=tuple(tested.score.name for tested in found),
+        groups=tuple(tested.score.group for tested in found),
+        weights=np.array([tested.weight for tested in found]),
+        scores=value_SB,
+        reference_means=mean_S,
+        bounds=bound_S,
+        log_bets=np.log(gain_SKB) * used_SKB,
+        doubt=doubt,
+    )

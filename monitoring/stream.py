@@ -23,13 +23,12 @@ from .sample import Sample, Totals, empty_sample
 from .scenes import OpenScene
 from .scores import Null, build_null
 
-DETECTION_SHARE = 0.5
-"""Share of alpha that the detectors spend; the rest covers errors of the reference bounds. Evidence
-grows with the square of the distance to the bound, the threshold with a logarithm only: a generous
-share for the bound halved the delay of mild drifts and cost severe ones nothing."""
+DETECTION_SHARE = 0.75
+"""Share of alpha that the detectors spend; the rest covers the lower bounds, beyond which they do
+not look."""
 FADE = 0.9
 """How much of the recent counts each tick keeps."""
-HEADROOM = 1e3
+HEADROOM = 1e2
 """Evidence is capped at so many times the threshold, so that it fades when a drift has ended."""
 
 
@@ -266,7 +265,9 @@ class Stream:
         return threshold(self.plan.period_ticks, spent)
 
     def _delta(self) -> float:
-        return (1 - DETECTION_SHARE) * self._alpha()
+        """Chance that a bound is wrong; the promise of a fleet is about those of all domains."""
+        domains = self.plan.max_domains if self.plan.promise == "fleet" else 1
+        return (1 - DETECTION_SHARE) * self._alpha() / domains
 
 
 def _log10(evidence: FloatArray) -> float:

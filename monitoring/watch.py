@@ -20,6 +20,7 @@ from redshank.store.monitor import open_monitor
 from .acceptance import requests_of
 from .board import Board
 from .evaluator import Evaluator, Pass
+from .older_state import bring_up_to_date
 from .stream import Plan
 from .surroundings import Surroundings
 
@@ -53,7 +54,9 @@ def watch(
     store = open_monitor(settings.home.monitor_database)
     with ExitStack() as stack:
         stack.enter_context(store.only_writer())
-        evaluator = Evaluator(store, plan_of(settings), surroundings_of(settings), clock=clock)
+        plan, around = plan_of(settings), surroundings_of(settings)
+        bring_up_to_date(store, around.bundles, plan)
+        evaluator = Evaluator(store, plan, around, clock=clock)
         board = Board(settings.monitoring, clock)
         if not once:
             from .console.sources import sources_of

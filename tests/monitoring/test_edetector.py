@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from benchmarks.monitor_streams import stacked
-from monitoring.edetector import EDetector, threshold
-from monitoring.scores import GROUP_SHARES, NUM_BINS
+from monitoring.edetector import HIGHEST, EDetector, threshold
+from monitoring.reference_doubt import CANDIDATES, NO_BET
+from monitoring.scores import GROUP_SHARES, NUM_BETS, NUM_BINS
 from redshank.cells import NUM_CONFIDENCE_BINS, FloatArray
 from tests.monitoring.streams import (
     ALPHA,
@@ -162,6 +164,59 @@ def test_update_agrees_with_a_naive_loop_over_scores_bets_and_bins() -> None:
                         log_gain += counts[b] * np.log(1 + bet * (m - null.scores[s, b]))
                 M[s, k] = (M[s, k] + 1) * np.exp(log_gain)
     np.testing.assert_allclose(detector.M_SK, M, rtol=1e-9)
+
+
+@pytest.mark.parametrize("highest", [HIGHEST, 50.0])
+def test_the_line_lies_below_the_evidence_at_every_mean_and_touches_it_at_the_lowest(
+    highest: float,
+) -> None:
+    rng = np.random.default_rng(17)
+    null = null_of(draw(rng, HEALTHY, 300, 1)[0], 300)
+    assert null.doubt is not None
+    detector = EDetector(null, highest=highest)
+    used: FloatArray = (null.log_bets != 0).any(axis=1)
+    m0, score = null.bounds[:, None, None], null.scores[:, None, :]
+    bets: FloatArray = 0.9 / (1 - m0) * 2.0 ** -np.arange(NUM_BETS)[:, None]
+    # the mean that a step of theta = log(m - 1 + 1 / bet) leads to
+    means_SKF: FloatArray = 1 - 1 / bets + (m0 - 1 + 1 / bets) * np.exp(null.doubt.steps)
+    np.testing.assert_allclose(means_SKF, np.broadcast_to(means_SKF[:, :1], means_SKF.shape))
+    exact_SKF = line_SKF = np.zeros(np.shape(means_SKF))
+    for tick in range(40):
+        counts = draw(rng, HARMED if tick > 20 else HEALTHY, 3, 1)[0]
+        detector.update(counts, tick)
+        for f in range(CANDIDATES):
+            mean_S: FloatArray = means_SKF[:, 0, f]
+            gain = 1 + bets * (mean_S[:, None, None] - score)
+            log_gain_SK = np.log(gain) * used[:, None, :] @ counts
+            exact_SKF[..., f] = (exact_SKF[..., f] + 1) * np.exp(log_gain_SK)
+        line_SKF = detector.M_SK[..., None] * np.exp(
+            detector.slope_SK[..., None] * null.doubt.steps
+        )
+        assert (line_SKF <= exact_SKF * (1 + 1e-9)).all()
+    if highest == HIGHEST:
+        np.testing.assert_allclose(line_SKF[..., 0], exact_SKF[..., 0], rtol=1e-9)
+        assert np.median(line_SKF[..., 8] / exact_SKF[..., 8]) > 0.9  # and it is no idle bound
+    by_score = (line_SKF.mean(axis=1) * null.doubt.prices).min(axis=-1)
+    by_score = np.minimum(by_score, highest) * null.weights
+    assert float(detector.evidence) == pytest.approx(by_score.sum())
+
+
+def test_a_known_mean_costs_no_more_than_the_share_that_is_not_bet() -> None:
+    rng = np.random.default_rng(18)
+    null = null_of(HEALTHY, EXACT)
+    detector, plain = EDetector(null), EDetector(replace(null, doubt=None))
+    for tick in range(30):
+        counts = draw(rng, HARMED, 5, 1)[0]
+        detector.update(counts, tick)
+        plain.update(counts, tick)
+        assert NO_BET * float(plain.evidence) <= float(detector.evidence) * (1 + 1e-6)
+
+
+def test_a_state_of_an_older_detector_does_not_fit() -> None:
+    detector = EDetector(null_of(HEALTHY * 1000, 1000))
+    older = {name: value for name, value in detector.state().items() if name != "slope"}
+    assert detector.fits(detector.state())
+    assert not detector.fits(older)
 
 
 def test_threshold_refuses_nonsense() -> None:
