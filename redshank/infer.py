@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from redshank.onnx_session import check_session, open_session, run_session
 from redshank.reference import Reference, read_reference
 
 Array = npt.NDArray[Any]
+_TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
@@ -201,21 +203,30 @@ def direction(embedding_NE: Array) -> Array:
     "Mahalanobis++").
     """
     x_NE = np.asarray(embedding_NE, dtype=np.float64)
-    length_N1 = np.linalg.norm(x_NE, axis=1, keepdims=True)
-    return np.asarray(x_NE / np.maximum(length_N1, np.finfo(np.float64).tiny))
+    return np.asarray(x_NE / np.maximum(_length(x_NE)[:, np.newaxis], _TINY))
 
 
 def novelty_distance(reference: Reference, embedding_NE: Array) -> Array:
     """|(e / |e| - mean) @ projection|, float64 [N]: a Mahalanobis distance of directions."""
     centred_NE = direction(embedding_NE) - reference.embedding_mean_E
-    return np.asarray(np.linalg.norm(centred_NE @ reference.embedding_projection_EP, axis=1))
+    return _length(centred_NE @ reference.embedding_projection_EP)
 
 
 def novelty_rank(reference: Reference, embedding_NE: Array) -> Array:
     """Share of validation images that lie nearer than each embedding, float64 [N] in [0, 1]."""
     quantiles_Q = reference.novelty_quantiles_Q
-    levels_Q = np.linspace(0.0, 1.0, len(quantiles_Q))
-    return np.interp(novelty_distance(reference, embedding_NE), quantiles_Q, levels_Q)
+    distance_N = novelty_distance(reference, embedding_NE)
+    return np.interp(distance_N, quantiles_Q, _levels(len(quantiles_Q)))
+
+
+def _length(x_NE: Array) -> Array:
+    """Euclidean, of each row; the numbers of `np.linalg.norm` at half its cost."""
+    return np.asarray(np.sqrt(np.add.reduce(x_NE * x_NE, axis=1)))
+
+
+@lru_cache(maxsize=8)
+def _levels(count: int) -> Array:
+    return np.linspace(0.0, 1.0, count)
 
 
 def top_classes(

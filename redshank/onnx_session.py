@@ -23,6 +23,7 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 CHUNK = 64
 """Most images in one run of the session; larger calls are cut into chunks."""
+_OUTPUTS = list(OUTPUT_NAMES)
 
 
 def open_session(path: Path, *, threads: int = 1, providers: Sequence[str] | None = None) -> Any:
@@ -58,8 +59,11 @@ def open_session(path: Path, *, threads: int = 1, providers: Sequence[str] | Non
 
 def run_session(session: Any, images_NHW3: npt.NDArray[np.uint8]) -> tuple[Array, Array]:
     """logits_NC and embedding_NE of at least one image, in chunks."""
+    if len(images_NHW3) <= CHUNK:
+        logits_NC, embedding_NE = session.run(_OUTPUTS, {INPUT_NAME: images_NHW3})
+        return logits_NC, embedding_NE
     parts = [
-        session.run(list(OUTPUT_NAMES), {INPUT_NAME: images_NHW3[start : start + CHUNK]})
+        session.run(_OUTPUTS, {INPUT_NAME: images_NHW3[start : start + CHUNK]})
         for start in range(0, len(images_NHW3), CHUNK)
     ]
     logits_NC, embedding_NE = (np.concatenate(part) for part in zip(*parts, strict=True))

@@ -28,8 +28,6 @@ from PIL import Image
 from redshank.errors import InputError
 
 ImageArray: TypeAlias = npt.NDArray[np.uint8]
-Fingerprint: TypeAlias = tuple[str, float, float]
-"""`dhash_hex` and both values of `brightness`."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MAX_PIXELS = 50_000_000
@@ -62,8 +60,6 @@ _OTHER_SIGNATURES = (  # offset, bytes, name: real images that we do not read
     (4, b"ftyp", "HEIC or AVIF"),
 )
 _SWAP_SIDES = (5, 6, 7, 8)
-_LEVEL_256 = np.linspace(0.0, 1.0, 256)
-_FEW_PIXELS = 16_384
 _EIGHT_BIT_MODES = frozenset({"L", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 
 
@@ -120,23 +116,6 @@ def decode_image(
     return np.array(_decode(data, height, width, max_pixels, max_s), dtype=np.uint8)
 
 
-def decode_with_fingerprint(
-    data: bytes,
-    height: int,
-    width: int,
-    *,
-    max_pixels: int = MAX_PIXELS,
-    max_s: float = math.inf,
-) -> tuple[ImageArray, Fingerprint]:
-    """`decode_image` and the `fingerprint` of what it gives, without going through an array.
-
-    Arguments and errors are those of `decode_image`.
-    """
-    image = _decode(data, height, width, max_pixels, max_s)
-    grey = image.convert("L")
-    return np.array(image, dtype=np.uint8), (_dhash_hex(grey), *_brightness(grey))
-
-
 def _decode(data: bytes, height: int, width: int, max_pixels: int, max_s: float) -> Image.Image:
     """The RGB picture of height x width; errors as in `decode_image`."""
     image = _open(data, max_pixels, max_s)
@@ -176,48 +155,6 @@ class _TimedFile(io.BytesIO):
                 hint="Send a smaller picture; the model sees a small one anyway.",
             )
         return super().read(size)
-
-
-def dhash_hex(image_HW3: ImageArray) -> str:
-    """64-bit difference hash, 16 hex digits: bit = a pixel is brighter than its left neighbour.
-
-    The image is made grey and shrunk to 9 x 8; near-duplicate frames differ in few bits.
-    """
-    return _dhash_hex(_grey(image_HW3))
-
-
-def brightness(image_HW3: ImageArray) -> tuple[float, float]:
-    """Mean and standard deviation of the grey level (ITU-R 601 luma), both in [0, 1]."""
-    return _brightness(_grey(image_HW3))
-
-
-def fingerprint(image_HW3: ImageArray) -> Fingerprint:
-    """`dhash_hex` and both values of `brightness`, at little more than the cost of one."""
-    grey = _grey(image_HW3)
-    return (_dhash_hex(grey), *_brightness(grey))
-
-
-def _grey(image_HW3: ImageArray) -> Image.Image:
-    size = (image_HW3.shape[1], image_HW3.shape[0])
-    return Image.frombytes("RGB", size, image_HW3.tobytes()).convert("L")  # fromarray is slower
-
-
-def _dhash_hex(grey: Image.Image) -> str:
-    small = grey.resize((9, 8), Image.Resampling.BILINEAR)
-    pixels = np.frombuffer(small.tobytes(), np.uint8).reshape(8, 9)
-    return np.packbits(pixels[:, 1:] > pixels[:, :-1]).tobytes().hex()
-
-
-def _brightness(grey: Image.Image) -> tuple[float, float]:
-    levels_P = np.frombuffer(grey.tobytes(), np.uint8)
-    if len(levels_P) <= _FEW_PIXELS:  # a handful of calls less than by a histogram
-        values_P = levels_P.astype(np.float64)
-        mean = float(values_P.sum()) / len(values_P)
-        square = float(values_P @ values_P) / len(values_P)
-        return mean / 255.0, max(0.0, square - mean * mean) ** 0.5 / 255.0
-    share_256 = np.bincount(levels_P, minlength=256) / len(levels_P)
-    mean = float(share_256 @ _LEVEL_256)
-    return mean, float(share_256 @ (_LEVEL_256 - mean) ** 2) ** 0.5
 
 
 def _open(data: bytes, max_pixels: int, max_s: float) -> Image.Image:

@@ -23,8 +23,9 @@ from redshank.dataset import Item, Manifest, write_manifest
 from redshank.errors import InputError
 from redshank.fieldstore import FieldImage
 from redshank.files import publish_folder, rfc3339, to_json
+from redshank.fingerprint import brightness
 from redshank.image_bytes import is_uri
-from redshank.preprocess import brightness, decode_image
+from redshank.preprocess import decode_image
 from redshank.records import as_dict
 
 SCHEMA = 1

@@ -25,7 +25,7 @@ from redshank.preprocess import ImageArray
 from .refusal import Refusal
 from .swap import Snapshot
 
-LOOP_S = 0.005
+LOOP_S = 0.008
 """Longest time that a batch holds the event loop."""
 SWEEP_S = 0.25
 """Longest time between looks for jobs whose deadline has passed."""
@@ -165,8 +165,8 @@ class Batcher(Generic[Answer]):
             lane.took(time.perf_counter() - began_s, len(batch))
             _deliver(batch, answers)
         lane.busy = bool(lane.queue)
-        if lane.busy:
-            loop.call_soon(self._run_here, loop)
+        if lane.busy:  # two rounds on: first the answers go out, and what came meanwhile is queued
+            loop.call_soon(loop.call_soon, self._run_here, loop)
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         """Give the thread its next batch, or come to rest."""

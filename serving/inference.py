@@ -22,15 +22,10 @@ from PIL import Image
 from redshank.errors import InputError
 from redshank.events import OK, SCHEMA, Event
 from redshank.files import Clock
+from redshank.fingerprint import Fingerprint, fingerprints
 from redshank.http_api import prediction_values
 from redshank.infer import Predictions
-from redshank.preprocess import (
-    Fingerprint,
-    ImageArray,
-    decode_image,
-    decode_with_fingerprint,
-    fingerprint,
-)
+from redshank.preprocess import ImageArray, decode_image
 
 from .engine import Job
 from .identity import EventIds
@@ -71,7 +66,6 @@ class _Decoded(NamedTuple):
     place: int
     job: Job[Answer]
     image_HW3: ImageArray
-    fingerprint: Fingerprint
 
 
 @dataclass(frozen=True)
@@ -118,11 +112,14 @@ class Inference:
         answers: list[Answer | Refusal | None] = [None] * len(jobs)
         events: list[Recorded] = []
         for served, group in self._decoded(jobs, answers, events):
-            predictions = self._predict(served, group)
+            images_NHW3 = np.stack([decoded.image_HW3 for decoded in group])
+            predictions = self._predict(served, images_NHW3)
             if predictions is None:
                 events += [self._event(d.job, served, "internal") for d in group]
-            else:
-                self._answer(served, group, predictions, answers, events)
+                continue
+            self._answer(served, group, predictions, answers)
+            if self._rules.watched:
+                events += self._watch(served, group, predictions, fingerprints(images_NHW3))
         self._record(events)
         return [Refusal("internal") if answer is None else answer for answer in answers]
 
@@ -159,7 +156,7 @@ class Inference:
         for place, job in enumerate(jobs):
             served = job.snapshot.choose(job.domain, job.client)
             try:
-                decoded = _Decoded(place, job, *self._picture(job, served))
+                decoded = _Decoded(place, job, self._picture(job, served))
             except InputError as error:
                 code = getattr(error, "code", "invalid_image")
                 answers[place] = Refusal(code, error.message, hint=error.hint)
@@ -168,32 +165,26 @@ class Inference:
                 groups.setdefault(served.version, (served, []))[1].append(decoded)
         return list(groups.values())
 
-    def _picture(self, job: Job[Answer], served: Served) -> tuple[ImageArray, Fingerprint]:
-        """The pixels of a job, and what the monitor wants to know of them."""
-        data = job.data
-        if not isinstance(data, bytes):
-            return data, fingerprint(data) if self._rules.watched else NOT_SEEN
-        spec, limits = served.model.bundle.input, (self._rules.max_pixels, self._rules.decode_s)
-        if self._rules.watched:
-            return decode_with_fingerprint(
-                data, spec.height, spec.width, max_pixels=limits[0], max_s=limits[1]
-            )
-        image_HW3 = decode_image(
-            data, spec.height, spec.width, max_pixels=limits[0], max_s=limits[1]
+    def _picture(self, job: Job[Answer], served: Served) -> ImageArray:
+        """The pixels of a job."""
+        if not isinstance(job.data, bytes):
+            return job.data
+        spec, rules = served.model.bundle.input, self._rules
+        return decode_image(
+            job.data, spec.height, spec.width, max_pixels=rules.max_pixels, max_s=rules.decode_s
         )
-        return image_HW3, NOT_SEEN
 
-    def _predict(self, served: Served, group: Sequence[_Decoded]) -> Predictions | None:
+    def _predict(self, served: Served, images_NHW3: ImageArray) -> Predictions | None:
         """One run of one bundle; when it fails, only its own images are `internal`."""
         began = time.perf_counter()
         try:
-            predictions = served.model.predict(np.stack([d.image_HW3 for d in group]))
+            predictions = served.model.predict(images_NHW3)
             if not np.isfinite(predictions.confidence_N).all():
                 raise FloatingPointError("the model answers NaN")
         except Exception:  # a broken canary must not take the live bundle's answers with it
-            log.exception("bundle %s failed on %d images", served.version, len(group))
+            log.exception("bundle %s failed on %d images", served.version, len(images_NHW3))
             return None
-        self._metrics.ran(served.version, len(group), time.perf_counter() - began)
+        self._metrics.ran(served.version, len(images_NHW3), time.perf_counter() - began)
         return predictions
 
     def _answer(
@@ -202,41 +193,53 @@ class Inference:
         group: Sequence[_Decoded],
         predictions: Predictions,
         answers: list[Answer | Refusal | None],
-        events: list[Recorded],
     ) -> None:
-        """Answers and events of one run."""
+        """Answers of one run."""
         bundle, now = served.model.bundle, time.perf_counter()
-        probabilities = predictions.probabilities_NC.tolist()
-        best = np.argsort(-predictions.probabilities_NC, axis=1, kind="stable")[:, :TOP].tolist()
-        seen: list[Seen] = []
-        thresholds, threshold = self._rules.abstain_below, bundle.abstain_below
-        for decoded, p, order, row in zip(
-            group, probabilities, best, _rows(predictions), strict=True
-        ):
-            job, (class_index, confidence, _, _) = decoded.job, row
-            name = bundle.classes[class_index]
+        classes, thresholds = bundle.classes, self._rules.abstain_below
+        probabilities_NC = predictions.probabilities_NC
+        best = np.argsort(-probabilities_NC, axis=1, kind="stable")[:, :TOP].tolist()
+        rows = zip(
+            group,
+            probabilities_NC.tolist(),
+            best,
+            predictions.class_N.tolist(),
+            predictions.confidence_N.tolist(),
+            strict=True,
+        )
+        for (place, job, _), p, order, class_index, confidence in rows:
             values = prediction_values(
                 request_id=job.request_id,
                 model=bundle.model,
                 version=served.version,
                 domain=job.domain,
-                class_name=name,
+                class_name=classes[class_index],
                 confidence=confidence,
-                abstain=confidence < thresholds.get(job.domain, threshold),
-                top=[(bundle.classes[i], p[i]) for i in order],
+                abstain=confidence < thresholds.get(job.domain, bundle.abstain_below),
+                top=[(classes[i], p[i]) for i in order],
                 latency_ms=round(1000 * (now - job.started), 3),
             )
-            answers[decoded.place] = Answer(orjson.dumps(values), served)
-            if not self._rules.watched:
-                continue
+            answers[place] = Answer(orjson.dumps(values), served)
+
+    def _watch(
+        self,
+        served: Served,
+        group: Sequence[_Decoded],
+        predictions: Predictions,
+        images: Sequence[Fingerprint],
+    ) -> list[Recorded]:
+        """Events of one run; what was answered in time is shown to the shadow."""
+        events, seen = [], []
+        for (_, job, image_HW3), row, image in zip(group, _rows(predictions), images, strict=True):
             digest = _digest(job.data)
             if job.expired:
-                late = "deadline_exceeded"
-                events.append(self._event(job, served, late, digest, decoded.fingerprint))
+                events.append(self._event(job, served, "deadline_exceeded", digest, image))
                 continue
-            events.append(self._event(job, served, OK, digest, decoded.fingerprint, row))
-            seen.append(Seen(job, decoded.image_HW3, decoded.fingerprint, digest, name))
+            events.append(self._event(job, served, OK, digest, image, row))
+            name = served.model.bundle.classes[row[0]]
+            seen.append(Seen(job, image_HW3, image, digest, name))
         self._show(seen)
+        return events
 
     def _event(
         self,

@@ -26,9 +26,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from redshank.events import OK, SCHEMA, Event, EventWriter
+from redshank.fingerprint import fingerprint
 from redshank.http_api import prediction_values
 from redshank.infer import load_model, top_classes
-from redshank.preprocess import ImageError, decode_with_fingerprint
+from redshank.preprocess import ImageError, decode_image
 from serving.identity import client_hash
 from serving.limits import checked_domain, checked_label
 from serving.metrics import Metrics
@@ -75,9 +76,8 @@ class Service:
 
     def _work(self, data: bytes, domain: str, client: str, request_id: str, began: float) -> bytes:
         bundle = self.model.bundle
-        pixels, (dhash, mean, spread) = decode_with_fingerprint(
-            data, bundle.input.height, bundle.input.width
-        )
+        pixels = decode_image(data, bundle.input.height, bundle.input.width)
+        dhash, mean, spread = fingerprint(pixels)
         found = self.model.predict(pixels[np.newaxis])
         confidence, index = float(found.confidence_N[0]), int(found.class_N[0])
         latency_ms = round(1000 * (time.perf_counter() - began), 3)

@@ -13,11 +13,7 @@ from redshank.preprocess import (
     ImageTooLargeError,
     InvalidImageError,
     UnsupportedFormatError,
-    brightness,
     decode_image,
-    decode_with_fingerprint,
-    dhash_hex,
-    fingerprint,
 )
 
 
@@ -215,37 +211,6 @@ def test_other_formats_are_named() -> None:
     with pytest.raises(UnsupportedFormatError, match="GIF") as caught:
         decode_image(encoded(Image.fromarray(picture()), "GIF"), 8, 8)
     assert "PNG" in caught.value.hint
-
-
-def test_difference_hash_of_a_ramp_a_copy_and_another_picture() -> None:
-    ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint8)[None, :, None], (64, 1, 3))
-    assert dhash_hex(ramp) == "f" * 16
-    assert dhash_hex(ramp[:, ::-1].copy()) == "0" * 16
-    image = np.random.default_rng(3).integers(0, 200, (8, 9, 3), np.uint8)
-    image = image.repeat(8, axis=0).repeat(8, axis=1)
-    brighter = (image + 20).astype(np.uint8)
-    assert (int(dhash_hex(image), 16) ^ int(dhash_hex(brighter), 16)).bit_count() <= 4
-    other = np.random.default_rng(4).integers(0, 200, (64, 72, 3), np.uint8)
-    assert (int(dhash_hex(image), 16) ^ int(dhash_hex(other), 16)).bit_count() > 12
-
-
-def test_brightness_is_mean_and_deviation_of_grey() -> None:
-    halves = np.zeros((8, 8, 3), np.uint8)
-    halves[:4] = 255
-    assert brightness(halves) == pytest.approx((0.5, 0.5))
-    assert brightness(np.full((4, 4, 3), 51, np.uint8)) == pytest.approx((0.2, 0.0))
-    image = picture()
-    grey = np.asarray(Image.fromarray(image).convert("L")) / 255
-    assert brightness(image) == pytest.approx((grey.mean(), grey.std()))
-    assert fingerprint(image) == (dhash_hex(image), *brightness(image))
-
-
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
-def test_decoding_with_the_fingerprint_is_decoding_and_the_fingerprint(kind: str) -> None:
-    data = encoded(Image.fromarray(picture()), kind)
-    image, found = decode_with_fingerprint(data, 24, 32)
-    assert np.array_equal(image, decode_image(data, 24, 32))
-    assert found == fingerprint(image)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])

@@ -1,0 +1,94 @@
+"""What the monitor wants to know of a picture's pixels: difference hash and brightness, by batch.
+
+The difference hash is that of the grey picture (ITU-R 601 luma) shrunk to 9 x 8 by Pillow's
+antialiased bilinear filter: bit = a pixel is brighter than its left neighbour. Both steps are done
+here for a whole batch at once, in Pillow's own fixed-point arithmetic (its `Convert.c` and
+`Resample.c`): calling Pillow for each picture costs as much as a small network. The bits are those
+of Pillow; of pictures taller than wide, which Pillow 13 shrinks in the other order, nearly all.
+Shapes: N images, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from redshank.preprocess import ImageArray
+
+Array: TypeAlias = npt.NDArray[Any]
+Fingerprint: TypeAlias = tuple[str, float, float]
+"""`dhash_hex` and both values of `brightness`."""
+
+_COLUMNS, _ROWS = 9, 8
+_LUMA_3 = np.array([19595, 38470, 7471], np.float32)
+"""In units of 2^-16; sums stay under 2^24, so that float32 holds them exactly."""
+_ONE = 2.0**22
+"""Unit of the filter's weights."""
+
+
+def fingerprints(images_NHW3: ImageArray) -> list[Fingerprint]:
+    """`dhash_hex` and `brightness` of each image, N >= 1."""
+    grey_NHW = _grey(images_NHW3)
+    size, (height, width) = len(grey_NHW), grey_NHW.shape[1:]
+    narrow_NH9 = _rounded(grey_NHW @ _weights(width, _COLUMNS))
+    small_N89 = _rounded(_weights(height, _ROWS).T @ narrow_NH9)
+    bits_NB = (small_N89[:, :, 1:] > small_N89[:, :, :-1]).reshape(size, -1)
+    hashes = np.packbits(bits_NB, axis=1).tobytes().hex()
+    levels_NP = grey_NHW.reshape(size, -1)
+    mean_N = levels_NP.mean(axis=1)
+    square_N = np.einsum("np,np->n", levels_NP, levels_NP) / levels_NP.shape[1]
+    spread_N = np.sqrt(np.maximum(square_N - mean_N * mean_N, 0.0))
+    return [
+        (hashes[16 * n : 16 * n + 16], mean, spread)
+        for n, (mean, spread) in enumerate(
+            zip((mean_N / 255.0).tolist(), (spread_N / 255.0).tolist(), strict=True)
+        )
+    ]
+
+
+def fingerprint(image_HW3: ImageArray) -> Fingerprint:
+    """`dhash_hex` and both values of `brightness`."""
+    return fingerprints(image_HW3[np.newaxis])[0]
+
+
+def dhash_hex(image_HW3: ImageArray) -> str:
+    """64-bit difference hash, 16 hex digits; near-duplicate frames differ in few bits."""
+    return fingerprint(image_HW3)[0]
+
+
+def brightness(image_HW3: ImageArray) -> tuple[float, float]:
+    """Mean and standard deviation of the grey level (ITU-R 601 luma), both in [0, 1]."""
+    return fingerprint(image_HW3)[1:]
+
+
+def _grey(images_NHW3: ImageArray) -> Array:
+    """Grey levels 0 to 255 as whole numbers in float64 [N, H, W]."""
+    sums_NHW = images_NHW3.astype(np.float32) @ _LUMA_3
+    sums_NHW += 2.0**15
+    sums_NHW *= 2.0**-16
+    return np.asarray(np.floor(sums_NHW, out=sums_NHW), dtype=np.float64)
+
+
+def _rounded(sums: Array) -> Array:
+    """Sums of levels and weights as whole levels; in place."""
+    sums /= _ONE
+    sums += 0.5
+    return np.asarray(np.floor(sums, out=sums))
+
+
+@lru_cache(maxsize=16)
+def _weights(size: int, wanted: int) -> Array:
+    """Weights of Pillow's bilinear filter, float64 [size, wanted]; each column sums to `_ONE`."""
+    scale = size / wanted
+    reach = max(scale, 1.0)
+    weights = np.zeros((size, wanted))
+    for column in range(wanted):
+        centre = (column + 0.5) * scale
+        first, end = max(0, int(centre - reach + 0.5)), min(size, int(centre + reach + 0.5))
+        taps = 1.0 - np.abs((np.arange(first, end) - centre + 0.5) / reach)
+        taps = np.maximum(taps, 0.0)
+        weights[first:end, column] = np.floor(taps / taps.sum() * _ONE + 0.5)
+    return weights
