@@ -1,11 +1,11 @@
-"""Accuracy without labels: the map from statistics of answers to accuracy, fitted on known harm.
+"""Accuracy without labels: maps from statistics of answers to accuracy, fitted on known harm.
 
 Labelled validation images are corrupted in many ways; every (family x severity x source domain) is
-a pool with three label-free statistics and a true accuracy. The map is a ridge regression of the
-log odds of accuracy on the statistics. How wrong it is with harm it has not met shows when each
-family is left out in turn; those errors become the monitor's interval.
+a pool with two label-free statistics and a true accuracy. A map is a ridge regression of the log
+odds of accuracy on statistics. How wrong it is with harm it has not met shows when each family is
+left out in turn; those errors become the monitor's interval.
 
-Shapes: P pools, S statistics, N images, H x W pixels.
+Shapes: P pools, S statistics, M maps, N images, H x W pixels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from redshank.accuracy import AccuracyPools, mapped_accuracy, pool_statistics
+from redshank.accuracy import MAPS, STATISTICS, AccuracyPools, mapped_accuracy, pool_statistics
 from redshank.cells import cell_counts, novelty_counts
 from redshank.dataset import Item, Manifest
 from redshank.infer import calibrated, novelty_rank
@@ -79,7 +79,7 @@ def accuracy_pools(
     *,
     limit: int,
 ) -> AccuracyPools | None:
-    """The map of one exported graph.
+    """The maps of one exported graph.
 
     Args:
         session: ONNX Runtime session of the graph.
@@ -172,25 +172,34 @@ def answered(
 
 
 def fitted(pools: Sequence[Pool]) -> AccuracyPools:
-    """The map, and what maps without each pool's own family say of it."""
+    """The maps, and what maps without each pool's own family say of it."""
     statistics_PS = np.stack([pool.statistics_S for pool in pools])
     right_P = np.array([pool.right for pool in pools])
     scenes_P = np.array([pool.scenes for pool in pools])
     family_P = np.array([pool.family for pool in pools])
     # half a right and half a wrong answer more: log odds of nothing but right answers are finite
     target_P = np.log((right_P + 0.5) / (scenes_P - right_P + 0.5))
-    left_out_P = np.zeros(len(pools))
+    left_out_PM = np.zeros((len(pools), len(MAPS)))
     for family in np.unique(family_P):
         inside_P = family_P == family
         kept_P = ~inside_P if not inside_P.all() else inside_P
-        weights_W = ridge(statistics_PS[kept_P], target_P[kept_P])
-        left_out_P[inside_P] = mapped_accuracy(weights_W, statistics_PS[inside_P])
+        weights_MW = maps(statistics_PS[kept_P], target_P[kept_P])
+        left_out_PM[inside_P] = mapped_accuracy(weights_MW, statistics_PS[inside_P])
     return AccuracyPools(
         statistics_PS=statistics_PS,
         true_P=right_P / scenes_P,
-        left_out_P=left_out_P,
-        weights_W=ridge(statistics_PS, target_P),
+        left_out_PM=left_out_PM,
+        weights_MW=maps(statistics_PS, target_P),
     )
+
+
+def maps(statistics_PS: Floats, target_P: Floats) -> Floats:
+    """Weights [M, 1 + S] of all `MAPS`; a statistic that a map does not use has the weight 0."""
+    weights_MW = np.zeros((len(MAPS), 1 + len(STATISTICS)))
+    for m, columns in enumerate(MAPS):
+        places = [0, *(1 + column for column in columns)]
+        weights_MW[m, places] = ridge(statistics_PS[:, columns], target_P)
+    return weights_MW
 
 
 def ridge(statistics_PS: Floats, target_P: Floats) -> Floats:
@@ -213,7 +222,7 @@ def accuracy_line(pools: AccuracyPools | None) -> str:
     """One line for people."""
     if pools is None:
         return "accuracy without labels: no map, it needs labelled validation images"
-    error = float(np.abs(pools.left_out_P - pools.true_P).mean())
+    error = float(np.abs(pools.left_out_PM[:, 0] - pools.true_P).mean())
     return (
         f"accuracy without labels: map of {len(pools.true_P)} pools of corrupted images, "
         f"{100 * error:.1f} points off for a kind of harm it has not met"

@@ -1,16 +1,17 @@
-"""How often a domain's answers are right, by estimate: the bundle's map, an interval, or "unknown".
+"""How often a domain's answers are right, by estimate: a number with an interval, or "unknown".
 
-The map comes from corrupted labelled images (`export/accuracy_map.py`). Its interval is what the
-map got wrong on families of harm that it had not met, at accuracies like this one (split conformal
-with families left out), and the error of a finite number of scenes. Where answers are unlike all
-that the map was fitted on there is no number, only a sentence why.
+The bundle's maps come from corrupted labelled images (`export/accuracy_map.py`). The interval spans
+what both say, and what they got wrong on families of harm that they had not met, at accuracies like
+this one (split conformal with families left out), and the error of a finite number of scenes. Where
+answers are unlike all that the maps were fitted on there is no number, only a sentence why.
 
-Shapes: P labelled pools, S statistics, Z confidence bins, Q novelty bins, G points of a grid.
+Shapes: P labelled pools, S statistics, M maps, Z confidence and Q novelty bins, G points of a grid.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,28 +65,33 @@ class Estimate:
 
 
 class AccuracyMap:
-    """The map of one bundle, made ready to be asked many times."""
+    """The maps of one bundle, made ready to be asked many times."""
 
     def __init__(self, pools: AccuracyPools) -> None:
-        self._weights_W = pools.weights_W
+        self._weights_MW = pools.weights_MW
         spread_S = pools.statistics_PS.std(axis=0)
         self._scale_S = 1 / np.where(spread_S > 1e-9, spread_S, 1.0)
         self._fitted_PS = pools.statistics_PS * self._scale_S
         self._reach = _reach(self._fitted_PS)
         self._below_G, self._above_G = _errors(pools)
 
-    def value(self, bins_Z: FloatArray, novelty_Q: FloatArray) -> float:
-        """The estimate alone, whatever the answers are like."""
-        return float(mapped_accuracy(self._weights_W, pool_statistics(bins_Z, novelty_Q)))
+    def values(self, bins_Z: FloatArray, novelty_Q: FloatArray) -> tuple[float, ...]:
+        """What each map says, whatever the answers are like; the first is the estimate."""
+        found_M = mapped_accuracy(self._weights_MW, pool_statistics(bins_Z, novelty_Q))
+        return tuple(found_M.tolist())
 
-    def interval(self, accuracy: float, scenes: float) -> tuple[float, float]:
-        """Lower and upper end around an estimate from so many scenes, within [0, 1]."""
+    def interval(self, values: Sequence[float], scenes: float) -> tuple[float, float]:
+        """Lower and upper end around what the maps say of so many scenes, within [0, 1]."""
+        accuracy = values[0]
         odds = math.log(accuracy / (1 - accuracy))
         chance = NORMAL * math.sqrt(accuracy * (1 - accuracy) / scenes)
         below = float(np.interp(odds, GRID_ODDS, self._below_G))
         above = float(np.interp(odds, GRID_ODDS, self._above_G))
-        lower = accuracy - math.hypot(below, chance)
-        return max(lower, 0.0), min(accuracy + math.hypot(above, chance), 1.0)
+        lower, upper = (
+            min(values) - math.hypot(below, chance),
+            max(values) + math.hypot(above, chance),
+        )
+        return max(lower, 0.0), min(upper, 1.0)
 
     def is_familiar(self, bins_Z: FloatArray, novelty_Q: FloatArray) -> bool:
         """Whether the map was fitted on pools with statistics like these."""
@@ -118,13 +124,13 @@ def estimate(
     bins_Z = sample.cells_CZ.sum(axis=0)
     if not known.is_familiar(bins_Z, sample.novelty_Q):
         return _none(f"the {which} are unlike any that the estimate was fitted on")
-    accuracy = known.value(bins_Z, sample.novelty_Q)
-    lower, upper = known.interval(accuracy, scenes)
+    values = known.values(bins_Z, sample.novelty_Q)
+    lower, upper = known.interval(values, scenes)
     sentence = (
-        f"Estimated without labels: {accuracy:.0%} of the {which} are right, {LEVEL:.0%} interval "
+        f"Estimated without labels: {values[0]:.0%} of the {which} are right, {LEVEL:.0%} interval "
         f"{100 * lower:.0f} to {100 * upper:.0f} % ({scenes:.0f} scenes)."
     )
-    return Estimate(accuracy, lower, upper, sentence)
+    return Estimate(values[0], lower, upper, sentence)
 
 
 def _none(why: str) -> Estimate:
@@ -142,15 +148,16 @@ def _reach(fitted_PS: FloatArray) -> float:
 
 
 def _errors(pools: AccuracyPools) -> tuple[FloatArray, FloatArray]:
-    """How far the truth may lie below and above an estimate, at each point of the grid."""
-    over_P = pools.left_out_P - pools.true_P
-    odds_P = log_odds(pools.left_out_P)
-    count = min(max(LEAST_REGION, round(REGION * len(over_P))), len(over_P))
+    """How far the truth may lie below and above all maps, at each point of the grid."""
+    below_P = pools.left_out_PM.min(axis=1) - pools.true_P
+    above_P = pools.true_P - pools.left_out_PM.max(axis=1)
+    odds_P = log_odds(pools.left_out_PM[:, 0])
+    count = min(max(LEAST_REGION, round(REGION * len(odds_P))), len(odds_P))
     below_G, above_G = np.zeros(len(GRID_ODDS)), np.zeros(len(GRID_ODDS))
     for g, odds in enumerate(GRID_ODDS):
         nearest = np.argsort(np.abs(odds_P - odds), kind="stable")[:count]
-        low, high = np.quantile(over_P[nearest], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        below_G[g], above_G[g] = max(float(high), 0.0), max(-float(low), 0.0)
+        for errors_P, found_G in ((below_P, below_G), (above_P, above_G)):
+            found_G[g] = max(float(np.quantile(errors_P[nearest], (1 + LEVEL) / 2)), 0.0)
     return below_G, above_G
 
 

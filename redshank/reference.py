@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from redshank.accuracy import STATISTICS, AccuracyPools
+from redshank.accuracy import MAPS, STATISTICS, AccuracyPools
 from redshank.errors import IntegrityError
 
 Floats = npt.NDArray[np.float64]
@@ -100,8 +100,8 @@ def _shapes(reference: Reference) -> list[tuple[str, tuple[int, ...], tuple[int,
         expected = {
             "statistics_PS": (count, size),
             "true_P": (count,),
-            "left_out_P": (count,),
-            "weights_W": (size + 1,),
+            "left_out_PM": (count, len(MAPS)),
+            "weights_MW": (len(MAPS), size + 1),
         }
         found += [
             (f"{ACCURACY}_{name}", getattr(pools, name).shape, shape)

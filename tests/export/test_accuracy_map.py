@@ -18,6 +18,7 @@ from export.accuracy_map import (
     corrupted,
     fitted,
     labelled_images,
+    maps,
     ridge,
 )
 from export.assemble import export_run
@@ -36,13 +37,13 @@ def images(n: int, classes: int = 3, size: int = 8) -> LabelledImages:
 
 
 def made_pools(seed: int = 0) -> list[Pool]:
-    """Pools whose log odds of accuracy are 1 + 0.8 a - 0.5 b of their statistics a, b, c."""
+    """Pools whose log odds of accuracy are 1 + 0.8 a - 0.5 b of their statistics a, b."""
     rng = np.random.default_rng(seed)
     pools = []
     for family in ("one", "two", "three", "four"):
         for _ in range(30):
-            statistics_S = rng.normal(size=3)
-            odds = 1 + float(statistics_S @ [0.8, -0.5, 0.0])
+            statistics_S = rng.normal(size=2)
+            odds = 1 + float(statistics_S @ [0.8, -0.5])
             pools.append(Pool(family, statistics_S, 1e6 / (1 + math.exp(-odds)), 1e6))
     return pools
 
@@ -65,8 +66,10 @@ def test_a_statistic_that_never_varies_has_no_weight() -> None:
 
 def test_a_law_that_holds_in_all_families_is_found() -> None:
     pools = fitted(made_pools())
-    np.testing.assert_allclose(pools.weights_W, [1, 0.8, -0.5, 0], atol=0.03)
-    assert np.abs(pools.left_out_P - pools.true_P).max() < 0.01
+    np.testing.assert_allclose(pools.weights_MW[0], [1, 0.8, -0.5], atol=0.03)
+    assert np.abs(pools.left_out_PM[:, 0] - pools.true_P).max() < 0.01
+    assert pools.weights_MW[1, 2] == 0  # confidence alone
+    assert np.abs(pools.left_out_PM[:, 1] - pools.true_P).max() > 0.05
 
 
 def test_left_out_values_come_from_the_other_families_alone() -> None:
@@ -74,17 +77,17 @@ def test_left_out_values_come_from_the_other_families_alone() -> None:
     odd = [dataclasses.replace(p, right=0.0) if p.family == "two" else p for p in made]
     pools, others = fitted(odd), [p for p in odd if p.family != "two"]
     target = np.log([(p.right + 0.5) / (p.scenes - p.right + 0.5) for p in others])
-    weights = ridge(np.stack([p.statistics_S for p in others]), target)
+    weights = maps(np.stack([p.statistics_S for p in others]), target)
     inside = np.array([p.family == "two" for p in odd])
     expected = mapped_accuracy(weights, pools.statistics_PS[inside])
-    np.testing.assert_allclose(pools.left_out_P[inside], expected)
-    assert np.abs(pools.left_out_P - pools.true_P)[inside].mean() > 0.4  # and it shows
+    np.testing.assert_allclose(pools.left_out_PM[inside], expected)
+    assert np.abs(pools.left_out_PM[:, 0] - pools.true_P)[inside].mean() > 0.4  # and it shows
 
 
 def test_nothing_but_right_answers_is_finite() -> None:
-    pools = fitted([Pool("one", np.zeros(3), 60.0, 60.0)])
-    assert np.isfinite(pools.weights_W).all()
-    assert pools.left_out_P[0] == pytest.approx(60.5 / 61)
+    pools = fitted([Pool("one", np.zeros(2), 60.0, 60.0)])
+    assert np.isfinite(pools.weights_MW).all()
+    assert pools.left_out_PM[0] == pytest.approx(60.5 / 61)
 
 
 def test_every_domain_meets_every_kind_while_the_budget_allows() -> None:
@@ -125,10 +128,10 @@ def with_map(make_run: Any, tmp_path_factory: pytest.TempPathFactory, plan: Expo
 def test_an_exported_bundle_brings_its_map(with_map: Path) -> None:
     pools = read_reference(with_map / "reference.npz").accuracy
     assert pools is not None
-    assert pools.statistics_PS.shape == (2 + KINDS, 3)
-    ratios: list[npt.NDArray[Any]] = [pools.true_P, pools.left_out_P]
+    assert pools.statistics_PS.shape == (2 + KINDS, 2)
+    ratios: list[npt.NDArray[Any]] = [pools.true_P, pools.left_out_PM]
     assert all(((ratio >= 0) & (ratio <= 1)).all() for ratio in ratios)
-    again = mapped_accuracy(pools.weights_W, pools.statistics_PS)
+    again = mapped_accuracy(pools.weights_MW, pools.statistics_PS)[:, 0]
     assert np.abs(again - pools.true_P).mean() < 0.2
     assert f"map of {2 + KINDS} pools" in accuracy_line(pools)
 

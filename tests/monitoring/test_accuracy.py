@@ -25,19 +25,23 @@ def sample(confidence: float, scenes: float = 200.0, far: float = 0.05) -> Sampl
     return Sample(scenes, cells, novelty)
 
 
-def pools(error: float = 0.0, count: int = 200, seed: int = 0) -> AccuracyPools:
-    """Accuracy is what confidence says; maps of other families are wrong by `error` at random."""
-    rng = np.random.default_rng(seed)
+def pools(error: float, *, count: int = 200, least_far: float = 0.0) -> AccuracyPools:
+    """Accuracy is what confidence says; maps of other families are wrong by `error` at random.
+
+    Both maps say the same.
+    """
+    rng = np.random.default_rng(0)
     made = [
         sample(confidence, far=far)
         for confidence, far in zip(
-            rng.uniform(0.3, 1, count), rng.uniform(0, 0.6, count), strict=True
+            rng.uniform(0.3, 1, count), rng.uniform(least_far, 0.6, count), strict=True
         )
     ]
     statistics = np.stack([pool_statistics(s.cells_CZ.sum(axis=0), s.novelty_Q) for s in made])
     true = 1 / (1 + np.exp(-statistics[:, 0]))
     left_out = np.clip(true + error * rng.choice([-1, 1], count), 0.01, 0.99)
-    return AccuracyPools(statistics, true, left_out, np.array([0.0, 1.0, 0.0, 0.0]))
+    weights = np.array([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+    return AccuracyPools(statistics, true, np.column_stack([left_out, left_out]), weights)
 
 
 KNOWN = AccuracyMap(pools(error=0.05))
@@ -48,19 +52,25 @@ def test_the_interval_is_what_maps_of_other_families_got_wrong() -> None:
     rng = np.random.default_rng(9)
     noisy = AccuracyPools(
         made.statistics_PS, np.clip(made.true_P + rng.normal(0, 0.02, 200), 0, 1),
-        made.left_out_P, made.weights_W,
+        made.left_out_PM, made.weights_MW,
     )  # fmt: skip
-    lower, upper = AccuracyMap(noisy).interval(0.8, 1e12)
+    lower, upper = AccuracyMap(noisy).interval([0.8, 0.8], 1e12)
     odds = float(GRID_ODDS[np.abs(GRID_ODDS - float(log_odds(0.8))).argmin()])
-    near = sorted(range(200), key=lambda p: abs(float(log_odds(noisy.left_out_P[p])) - odds))
-    wrong = [noisy.left_out_P[p] - noisy.true_P[p] for p in near[: max(LEAST_REGION, 25)]]
+    near = sorted(range(200), key=lambda p: abs(float(log_odds(noisy.left_out_PM[p, 0])) - odds))
+    wrong = [noisy.left_out_PM[p, 0] - noisy.true_P[p] for p in near[: max(LEAST_REGION, 25)]]
     assert round(REGION * 200) == 25
     assert lower == pytest.approx(0.8 - np.quantile(wrong, 0.95), abs=0.02)
     assert upper == pytest.approx(0.8 - np.quantile(wrong, 0.05), abs=0.02)
 
 
+def test_the_interval_spans_what_both_maps_say() -> None:
+    alone, both = KNOWN.interval([0.8], 1e12), KNOWN.interval([0.8, 0.6], 1e12)
+    assert both == pytest.approx((alone[0] - 0.2, alone[1]))
+    assert KNOWN.interval([0.8, 0.9], 1e12) == pytest.approx((alone[0], alone[1] + 0.1))
+
+
 def test_few_scenes_widen_the_interval() -> None:
-    widths = [np.diff(KNOWN.interval(0.8, n))[0] for n in (30, 300, 1e9)]
+    widths = [np.diff(KNOWN.interval([0.8], n))[0] for n in (30, 300, 1e9)]
     assert widths[0] > widths[1] > widths[2]
     assert widths[2] == pytest.approx(0.1, abs=0.02)
     chance = 1.645 * np.sqrt(0.8 * 0.2 / 30)
@@ -69,7 +79,7 @@ def test_few_scenes_widen_the_interval() -> None:
 
 def test_the_interval_stays_within_bounds_and_holds_the_estimate() -> None:
     for accuracy in (0.001, 0.2, 0.999):
-        lower, upper = KNOWN.interval(accuracy, 40)
+        lower, upper = KNOWN.interval([accuracy, accuracy], 40)
         assert 0 <= lower <= accuracy <= upper <= 1
 
 
@@ -106,18 +116,16 @@ def test_unknown_has_no_number_and_says_why(
 
 
 def test_statistics_that_no_pool_had_are_unknown() -> None:
-    sure = AccuracyMap(pools(error=0.05))
-    odd = sample(0.8)
-    odd.novelty_Q[:] = 0
-    odd.novelty_Q[0] = 200.0  # every image is the most ordinary one: no pool was
-    assert "unlike any that the estimate was fitted on" in estimate(sure, odd).sentence
+    of_novel_images = AccuracyMap(pools(error=0.05, least_far=0.3))
+    found = estimate(of_novel_images, sample(0.8, far=0.0))
+    assert "unlike any that the estimate was fitted on" in found.sentence
+    assert estimate(of_novel_images, sample(0.8, far=0.4)).accuracy is not None
 
 
 def test_one_class_and_perfect_answers_make_a_map() -> None:
-    perfect = AccuracyPools(
-        np.zeros((2, 3)), np.ones(2), np.full(2, 0.99), np.array([5.0, 0, 0, 0])
-    )
+    weights = np.array([[5.0, 0.0, 0.0], [5.0, 0.0, 0.0]])
+    perfect = AccuracyPools(np.zeros((2, 2)), np.ones(2), np.full((2, 2), 0.99), weights)
     known = AccuracyMap(perfect)
-    assert known.value(np.ones(19), np.ones(11)) == pytest.approx(1 / (1 + np.exp(-5)))
-    lower, upper = known.interval(0.99, 100)
+    assert known.values(np.ones(19), np.ones(11)) == pytest.approx([1 / (1 + np.exp(-5))] * 2)
+    lower, upper = known.interval([0.99, 0.99], 100)
     assert 0.9 < lower < upper <= 1

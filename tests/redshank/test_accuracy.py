@@ -6,10 +6,8 @@ import pytest
 from redshank.accuracy import LEAST_SHARE, log_odds, mapped_accuracy, pool_statistics
 from redshank.cells import (
     CONFIDENCE_MIDPOINTS,
-    NOVELTY_MIDPOINTS,
     cell_counts,
     confidence_bin,
-    novelty_bin,
     novelty_counts,
 )
 
@@ -20,13 +18,12 @@ def test_statistics_against_plain_loops() -> None:
     weight = rng.uniform(0.2, 1, 300)
     bins_Z = cell_counts(np.zeros(300), confidence, weight, num_classes=1)[0]
     found = pool_statistics(bins_Z, novelty_counts(novelty, weight))
-    total = mean = rank = far = 0.0
+    total = mean = far = 0.0
     for c, n, w in zip(confidence, novelty, weight, strict=True):
         total += w
         mean += w * CONFIDENCE_MIDPOINTS[int(confidence_bin(c))]
-        rank += w * NOVELTY_MIDPOINTS[int(novelty_bin(n))]
         far += w * (n >= 0.95)
-    expected = [math.log(s / total / (1 - s / total)) for s in (mean, rank, far)]
+    expected = [math.log(s / total / (1 - s / total)) for s in (mean, far)]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
@@ -44,5 +41,7 @@ def test_shares_of_nothing_and_everything_have_finite_log_odds() -> None:
 
 
 def test_map_is_the_logistic_function_of_a_weighted_sum() -> None:
-    weights, statistics = np.array([0.5, 1.0, -2.0, 0.25]), np.array([1.0, 0.5, 2.0])
-    assert mapped_accuracy(weights, statistics) == pytest.approx(1 / (1 + math.exp(-1.0)))
+    weights = np.array([[0.5, 1.0, -2.0], [0.25, 0.5, 0.0]])
+    found = mapped_accuracy(weights, np.array([[1.0, 0.5], [3.0, 1.0]]))
+    odds = [[0.5, 0.75], [1.5, 1.75]]
+    np.testing.assert_allclose(found, [[1 / (1 + math.exp(-o)) for o in row] for row in odds])

@@ -60,7 +60,7 @@ def test_reference_without_an_array_is_refused(tmp_path: Path) -> None:
 
 
 def _pools() -> AccuracyPools:
-    return AccuracyPools(np.ones((6, 3)), np.full(6, 0.9), np.full(6, 0.8), np.arange(4.0))
+    return AccuracyPools(np.ones((6, 2)), np.full(6, 0.9), np.full((6, 2), 0.8), np.ones((2, 3)))
 
 
 def test_the_accuracy_part_makes_a_round_trip(tmp_path: Path) -> None:
@@ -80,8 +80,8 @@ def test_a_reference_of_an_older_export_has_no_accuracy_part(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"left_out_P": np.ones(5)}, r"accuracy_left_out_P has shape \(5,\), expected \(6,\)"),
-        ({"weights_W": np.ones(3)}, r"accuracy_weights_W has shape \(3,\), expected \(4,\)"),
+        ({"left_out_PM": np.ones((5, 2))}, r"accuracy_left_out_PM .* \(5, 2\), expected \(6, 2\)"),
+        ({"weights_MW": np.ones((2, 4))}, r"accuracy_weights_MW .* \(2, 4\), expected \(2, 3\)"),
         ({"true_P": np.full(6, np.inf)}, "'accuracy_true_P' holds values that are not finite"),
     ],
 )
