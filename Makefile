@@ -64,6 +64,7 @@ prove: $(VENV)/.ready prove-monitor  ## long proofs of docs/proofs.md: kills, br
 prove-monitor: $(VENV)/.ready  ## false alarms, delay, a month of a fleet, cost of watching (minutes)
 	$(BIN)/python -m benchmarks.monitor_false_alarms
 	$(BIN)/python -m benchmarks.monitor_delay
+	$(BIN)/python -m benchmarks.labelled_evidence
 	$(BIN)/python -m benchmarks.monitor_fleet
 	$(BIN)/python -m benchmarks.monitor_cost
 

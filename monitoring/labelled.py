@@ -182,9 +182,9 @@ class Labelled:
         return self.promise is not None and _e_value(null_of(RIGHT, self.promise.bound), seen)
 
     def refutes(self, seen: Seen) -> bool:
-        """Whether these answers rule out a loss of `REFUTED_LOSS` against the promise."""
-        least = 0.0 if self.promise is None else self.promise.bound - REFUTED_LOSS
-        return least > 0 and _e_value(null_of(1 - RIGHT, 1 - least), seen)
+        """Whether these answers rule out a loss of `REFUTED_LOSS` against the reference."""
+        least = 0.0 if self.promise is None else self.promise.accuracy - REFUTED_LOSS
+        return 0 < least < 1 and _e_value(null_of(1 - RIGHT, 1 - least), seen)
 
     def refuted_since(self, onset_s: float, *, now_s: float) -> bool:
         """Whether fresh labelled answers since the onset of an alarm refute its harm."""

@@ -6,7 +6,7 @@ import pytest
 from benchmarks.labelled_evidence import (
     PERIOD_S,
     first_look,
-    held_to,
+    promised,
     right_answers,
     verdict_after,
 )
@@ -26,7 +26,7 @@ def test_a_mixture_loses_exactly_what_was_asked_for() -> None:
     rng, home, harmed = np.random.default_rng(1), pool(90, 10), pool(30, 70)
     lost = 0.9 - right_answers(rng, home, harmed, 0.2, 40_000).mean()
     assert lost == pytest.approx(0.2, abs=0.01)
-    assert 0.8 < held_to(rng, home, 1000, alpha=0.01) < 0.9
+    assert 0.8 < promised(rng, home, 1000, alpha=0.01).bound < 0.9
 
 
 def test_the_benchmark_looks_at_what_the_evaluator_would_see() -> None:
