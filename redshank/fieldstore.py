@@ -116,7 +116,7 @@ class FieldStore:
             return False
         frame = Frame(received_at, client, sequence_id, dhash)
         memory = self._state / f"{folder_name(domain)}.json"
-        with self._locked(domain):
+        with self.locked(domain):
             names = self._names(domain)
             if sha256 in names or not begins_scene(memory, frame, self._scenes):
                 return False
@@ -182,7 +182,7 @@ class FieldStore:
         (self._deleted / sha256).touch()
         gone = 0
         for domain in self.domains():
-            with self._locked(domain):
+            with self.locked(domain):
                 if sha256 in (names := self._names(domain)):
                     self._remove(domain, names[sha256])
                     gone += 1
@@ -198,7 +198,7 @@ class FieldStore:
         """
         gone = 0
         for domain in self.domains():
-            with self._locked(domain):
+            with self.locked(domain):
                 for path in files_before(self._folder(domain), before_s):
                     path.unlink()
                     gone += path.suffix != ".json"
@@ -207,9 +207,7 @@ class FieldStore:
 
     def deleted(self) -> frozenset[str]:
         """Digests of all images that somebody deleted; snapshots leave them out."""
-        if not self._deleted.is_dir():
-            return frozenset()
-        return frozenset(path.name for path in self._deleted.iterdir())
+        return frozenset(path.name for path in self._deleted.glob("*"))
 
     def _folder(self, domain: str) -> Path:
         return self._root / folder_name(domain)
@@ -280,7 +278,7 @@ class FieldStore:
             if self._bytes <= self._max_bytes:
                 return
             largest = max(sizes, key=lambda domain: sizes[domain])
-            with self._locked(largest):
+            with self.locked(largest):
                 names = self._names(largest)
                 for digest in self._surplus(largest, names, max(0, len(names) - 1), {}):
                     self._remove(largest, names[digest])
@@ -289,7 +287,8 @@ class FieldStore:
         return {domain: folder_bytes(self._folder(domain)) for domain in self.domains()}
 
     @contextmanager
-    def _locked(self, domain: str) -> Iterator[None]:
+    def locked(self, domain: str) -> Iterator[None]:
+        """Hold a domain: whoever changes its files does."""
         self._state.mkdir(parents=True, exist_ok=True)
         name = f"{folder_name(domain)}.lock"
         handle = os.open(self._state / name, os.O_RDWR | os.O_CREAT, 0o644)

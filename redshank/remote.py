@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from redshank.errors import InputError, MissingPartError, StageError
@@ -58,9 +59,32 @@ def list_remote(uri: str, *, sleep: Callable[[float], None] = time.sleep) -> lis
         OSError, MissingPartError, StageError: as in `read_remote`.
     """
     system, base = _open_system(uri)
+    system.invalidate_cache()  # fsspec remembers listings
+
     found: list[str] = _patiently(lambda: list(system.find(base)), uri, sleep)
     start = base.rstrip("/") + "/"
     return sorted(name[len(start) :] for name in found if name.startswith(start))
+
+
+def write_remote(uri: str, data: bytes, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Put a whole file at a URI, in place of the one that is there.
+
+    Raises:
+        OSError, MissingPartError, StageError: as in `read_remote`.
+    """
+    system, path = _open_system(uri)
+    _patiently(lambda: system.pipe_file(path, data), uri, sleep)
+
+
+def remove_remote(uri: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Remove the file at a URI; one that is not there is no error.
+
+    Raises:
+        OSError, MissingPartError, StageError: as in `read_remote`.
+    """
+    system, path = _open_system(uri)
+    with suppress(FileNotFoundError):
+        _patiently(lambda: system.rm_file(path), uri, sleep)
 
 
 def _open_system(uri: str) -> tuple[Any, str]:
@@ -70,7 +94,7 @@ def _open_system(uri: str) -> tuple[Any, str]:
         import fsspec
     except ModuleNotFoundError as error:
         raise MissingPartError(
-            f"{uri}: reading {scheme}:// needs the Python package 'fsspec'",
+            f"{uri}: {scheme}:// needs the Python package 'fsspec'",
             hint="pip install 'redshank[remote]'",
         ) from error
     try:
@@ -97,7 +121,7 @@ def _patiently(act: Callable[[], Answer], uri: str, sleep: Callable[[float], Non
                 raise final from error
             if attempt == ATTEMPTS:
                 raise StageError(
-                    f"{uri} could not be read in {ATTEMPTS} attempts: {_text(error)}",
+                    f"{uri} could not be reached in {ATTEMPTS} attempts: {_text(error)}",
                     hint="Is the storage reachable from here? Run the same command again then.",
                 ) from error
         sleep(pause_s)

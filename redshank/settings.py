@@ -26,6 +26,7 @@ __all__ = [
     "FixMatchSettings",
     "GateSettings",
     "Home",
+    "MirrorSettings",
     "MonitoringSettings",
     "PrecisionSettings",
     "RetrainingSettings",
@@ -177,6 +178,18 @@ class ServingSettings:
 
 
 @dataclass(frozen=True)
+class MirrorSettings:
+    """`[mirror]`: field images on another storage, see docs/serving.md."""
+
+    push_to: str = ""
+    """Folder or URI (s3://bucket/field) that follows the field store of a server; empty: none."""
+    pull_from: str = ""
+    """Folder or URI that the field store of a retraining loop elsewhere follows; empty: none."""
+    every_s: float = 300.0
+    """Seconds between two passes."""
+
+
+@dataclass(frozen=True)
 class MonitoringSettings:
     """`[monitoring]`."""
 
@@ -275,5 +288,6 @@ class Settings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     export: ExportSettings = field(default_factory=ExportSettings)
     serving: ServingSettings = field(default_factory=ServingSettings)
+    mirror: MirrorSettings = field(default_factory=MirrorSettings)
     monitoring: MonitoringSettings = field(default_factory=MonitoringSettings)
     retraining: RetrainingSettings = field(default_factory=RetrainingSettings)

@@ -7,6 +7,7 @@ Under BentoML's supervisor PROMETHEUS_MULTIPROC_DIR is set and every worker writ
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -36,18 +37,7 @@ class Metrics:
             "Images by what became of them; outcome is ok or an error code.",
             *("model", "version", "domain", "role", "outcome"),
         )
-        self.events_written = counter("events_written", "Events in the spool.")
-        self.events_dropped = counter("events_dropped", DROPPED_MEANING, "reason")
-        self.captures = counter(
-            "captures",
-            "Images offered to the field store: stored, passed_over, behind or failed.",
-            "outcome",
-        )
-        self.shadow = counter(
-            "shadow",
-            "Images for the shadow: agrees is true, false, behind, unfit or failed.",
-            *("version", "agrees"),
-        )
+        self._count_events(counter)
         self.swaps = counter("release_swaps", "Releases taken over.")
         self.release_failures = counter(
             "release_failures", "Releases not taken over because a bundle failed.", "role"
@@ -77,6 +67,27 @@ class Metrics:
             multiprocess_mode="livemin",
         )
         self._kept()
+
+    def _count_events(self, counter: Callable[..., Counter]) -> None:
+        """What became of events and images beside the answers."""
+        self.events_written = counter("events_written", "Events in the spool.")
+        self.events_dropped = counter("events_dropped", DROPPED_MEANING, "reason")
+        self.captures = counter(
+            "captures",
+            "Images offered to the field store: stored, passed_over, behind or failed.",
+            "outcome",
+        )
+        self.mirrored = counter(
+            "field_mirror",
+            "Field images by what the mirror did: uploaded, removed, forgotten, failed or left; "
+            "failed_passes.",
+            "outcome",
+        )
+        self.shadow = counter(
+            "shadow",
+            "Images for the shadow: agrees is true, false, behind, unfit or failed.",
+            *("version", "agrees"),
+        )
 
     def _kept(self) -> None:
         # `labels` costs as much as the counting itself: what comes with every request is kept

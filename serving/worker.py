@@ -27,6 +27,7 @@ from .identity import EventIds, client_hash, load_salt
 from .inference import Answer, Inference, Recorded, Rules
 from .limits import DomainLabels, Limits
 from .metrics import Metrics
+from .mirror import mirror_of
 from .plans import Plans, plans_of
 from .quick import is_quick
 from .recorder import Recorder, Spool
@@ -80,6 +81,7 @@ class Worker:
         self._field_folder = home.path("field")
         self._capture_s = serving.capture_days * 86_400
         self._expire_at = 0.0
+        self._mirror = mirror_of(settings, self.metrics)
         self._ids = EventIds()
         self.model = serving.model
         self.registry = Registry(home.path("models"), home.path("bundles"))
@@ -156,6 +158,8 @@ class Worker:
         self.batcher.close()
         self._shadow.stop()
         self._recorder.stop()
+        if self._mirror is not None:
+            self._mirror.stop()
 
     def snapshot(self) -> Snapshot:
         """What answers now.
@@ -220,6 +224,8 @@ class Worker:
     def _tick(self) -> None:
         """Keep house: once an hour, spool files and field images whose time has ended go."""
         keep_place()
+        if self._mirror is not None:
+            self._mirror.look()
         now = self.clock()
         if now >= self._expire_at:
             self._expire_at = now + EXPIRE_EVERY_S

@@ -28,6 +28,7 @@ VERBS = {
     "predict": "classify image files with a bundle, without a server",
     "watch": "evaluate prediction events: drift, alarms, metrics",
     "retrain": "triggers, healings and the loop that works on them",
+    "field": "mirror field images to a bucket, or follow one",
     "label": "bring in labels that arrived later",
     "report": "write an HTML report of runs, drift and healings",
     "doctor": "check this machine, its packages and the checkout",

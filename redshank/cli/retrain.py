@@ -27,6 +27,7 @@ from redshank.records import as_dict
 from redshank.settings import Settings
 
 if TYPE_CHECKING:
+    from redshank.fieldstore import FieldStore
     from redshank.store.control import ControlStore
     from retraining.workplace import Workplace
 
@@ -207,7 +208,6 @@ def _forget(place: Workplace, options: argparse.Namespace) -> int:
 
 
 def _workplace(options: argparse.Namespace, settings: Settings, store: ControlStore) -> Workplace:
-    from redshank.fieldstore import FieldStore
     from redshank.registry import Registry
     from retraining.workplace import Workplace
 
@@ -218,7 +218,7 @@ def _workplace(options: argparse.Namespace, settings: Settings, store: ControlSt
     return Workplace(
         store=store,
         registry=Registry(home.path("models"), home.path("bundles")),
-        field=FieldStore(home.path("field")),
+        field=_field_store(settings),
         runs=home.path("runs"),
         snapshots=home.path("snapshots"),
         spool=home.path("spool"),
@@ -231,6 +231,20 @@ def _workplace(options: argparse.Namespace, settings: Settings, store: ControlSt
         say=_say,
         precision=settings.serving.precision,
     )
+
+
+def _field_store(settings: Settings) -> FieldStore:
+    """The images of this home, which follow a mirror where the settings name one."""
+    from redshank.field_follower import FollowingFieldStore
+    from redshank.fieldstore import FieldStore
+    from redshank.image_bytes import as_location
+    from redshank.object_folder import ObjectFolder
+
+    root, mirror = settings.home.path("field"), settings.mirror
+    if not mirror.pull_from:
+        return FieldStore(root)
+    place = ObjectFolder(as_location(mirror.pull_from))
+    return FollowingFieldStore(root, place, every_s=mirror.every_s, say=_say)
 
 
 def stop_on_signals() -> threading.Event:

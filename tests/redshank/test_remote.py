@@ -82,7 +82,7 @@ def test_faults_that_stay_are_not(server: str) -> None:
 
 def test_a_storage_that_does_not_answer_ends_the_work(server: str) -> None:
     pauses: list[float] = []
-    with pytest.raises(StageError, match=f"/dead could not be read in {ATTEMPTS} attempts"):
+    with pytest.raises(StageError, match=f"/dead could not be reached in {ATTEMPTS} attempts"):
         read_remote(f"{server}/dead", max_bytes=MAX_FILE_BYTES, sleep=pauses.append)
     assert Moody.asked == ["/dead"] * ATTEMPTS
     assert pauses == [0.001, 0.002, 0.004]

@@ -148,5 +148,5 @@ def test_a_storage_that_is_not_there_ends_the_check(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "cat_file", dead)
     monkeypatch.setattr("redshank.remote.FIRST_PAUSE_S", 0.001)
-    with pytest.raises(StageError, match="could not be read in 4 attempts"):
+    with pytest.raises(StageError, match="could not be reached in 4 attempts"):
         check("memory://hostile", "a.jpg", "b.jpg")
