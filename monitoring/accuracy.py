@@ -41,7 +41,9 @@ NO_MAP = (
 GRID_ODDS = np.linspace(-5.5, 5.5, 45)
 """Log odds of accuracy at which errors are looked up; in between they are interpolated."""
 NEIGHBOURS = 0.99
-"""Quantile of the labelled pools' distances to the nearest other one: beyond is out of range."""
+"""Quantile of the labelled pools' distances to the nearest other one."""
+REACH = 2.0
+"""How many such distances from the nearest labelled pool are out of range."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def _reach(fitted_PS: FloatArray) -> float:
         square_P = ((fitted_PS - found_S) ** 2).sum(axis=1)
         square_P[p] = np.inf
         nearest_P[p] = square_P.min()
-    return math.sqrt(float(np.quantile(nearest_P, NEIGHBOURS)))
+    return REACH * math.sqrt(float(np.quantile(nearest_P, NEIGHBOURS)))
 
 
 def _errors(pools: AccuracyPools) -> tuple[FloatArray, FloatArray]:
