@@ -148,7 +148,7 @@ class Labelled:
         self._right_N = np.array([a.weight * a.is_right for a in self.answers])
         self._week_N = np.array([a.labelled_s // WEEK_S for a in self.answers], dtype=np.int64)
         self._detector: EDetector | None = None
-        if self.promise is None:
+        if self.promise is None or not self.answers:
             return
         most = HEADROOM * self._threshold
         self._detector = EDetector(null_of(RIGHT, self.promise.bound), highest=most)
@@ -192,7 +192,7 @@ class Labelled:
 
     def memory(self) -> dict[str, Any] | None:
         """State of the test as JSON values, None without a test or without labels."""
-        if self._detector is None or not self.answers:
+        if self._detector is None:
             return None
         return {"frames": len(self.answers), **self._detector.state()}
 

@@ -61,6 +61,8 @@ def labelled_detail(stream: Stream, open_alarms: Sequence[Alarm]) -> dict[str, A
     Counted since the onset of the open alarm, else over the last budget period.
     """
     labelled, onset_s = stream.labelled, _onset_s(open_alarms)
+    if not labelled.answers:
+        return {}
     period_s = stream.plan.tick_s * stream.plan.period_ticks
     seen = labelled.since(stream.last_event_s - period_s if onset_s is None else onset_s)
     if not seen.frames:

@@ -5,8 +5,10 @@
       images/          field images, hard links into the field store (copies across file systems)
       snapshot.json    `Snapshot`: what went in, from whom, and what was left out
 
-Labelled source images stay in for ever: without them self-training forgets. The folder appears in
-one rename and never changes. Images that somebody deleted stay out, also those of older snapshots.
+Labelled source images stay in for ever: without them self-training forgets. Field images that
+people labelled stay out of training (split `test`), so that the gates judge by images that the
+challenger never saw. The folder appears in one rename and never changes. Images that somebody
+deleted stay out, also those of older snapshots.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import dataclasses
 import os
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +33,8 @@ from redshank.records import as_dict
 SCHEMA = 1
 MANIFEST = "manifest.jsonl"
 SNAPSHOT = "snapshot.json"
+MOST_HELD_BACK = 100
+"""Labelled field images of a domain that stay out of training."""
 MIN_SPREAD = 0.01
 """Standard deviation of the grey level under which a picture shows nothing (a covered lens)."""
 
@@ -76,21 +80,28 @@ class Snapshot:
 
 
 def choose_images(
-    images: Iterable[FieldImage], *, max_images: int, client_share: float
+    images: Iterable[FieldImage],
+    *,
+    max_images: int,
+    client_share: float,
+    first: Collection[str] = frozenset(),
 ) -> tuple[FieldImage, ...]:
     """A bounded choice, as even over domains as they allow, no client above its share.
 
     Inside a domain the smallest digests win, which is a uniform sample that a second run repeats.
+    Images that must not be missed come before them.
 
     Args:
         images: candidates of all domains, one a scene.
         max_images: most images chosen.
         client_share: share of `max_images` that one client may give, in (0, 1].
+        first: digests of images that are chosen before others, as labelled ones.
     """
     per_client = max(1, int(client_share * max_images))
     clients: Counter[str] = Counter()
     waiting: dict[str, list[FieldImage]] = {}
-    for image in sorted(images, key=lambda image: image.sha256, reverse=True):
+    last_first = sorted(images, key=lambda i: (i.sha256 not in first, i.sha256), reverse=True)
+    for image in last_first:
         waiting.setdefault(image.domain, []).append(image)
     chosen: list[FieldImage] = []
     while waiting and len(chosen) < max_images:
@@ -102,6 +113,21 @@ def choose_images(
                 clients[image.client] += 1
                 chosen.append(image)
     return tuple(chosen)
+
+
+def held_back(images: Iterable[FieldImage], labelled: Collection[str]) -> frozenset[str]:
+    """Digests of the labelled images that stay out of training.
+
+    At most `MOST_HELD_BACK` of a domain, and a third of its images: the others are trained on.
+    """
+    by_domain: dict[str, list[str]] = {}
+    for image in images:
+        by_domain.setdefault(image.domain, []).append(image.sha256)
+    chosen: set[str] = set()
+    for digests in by_domain.values():
+        most = min(MOST_HELD_BACK, len(digests) // 3)
+        chosen.update(sorted(digest for digest in digests if digest in labelled)[:most])
+    return frozenset(chosen)
 
 
 def look_at(images: Iterable[FieldImage], *, height: int, width: int) -> Usable:
@@ -127,6 +153,7 @@ def write_snapshot(
     champion: Manifest,
     usable: Usable,
     deleted: Collection[str],
+    labels: Mapping[str, str] | None = None,
 ) -> Path:
     """Write and publish a snapshot; returns its manifest. An existing one is complete and stays.
 
@@ -136,6 +163,7 @@ def write_snapshot(
         champion: that run's manifest.
         usable: the field images to add.
         deleted: digests of images that must not be used any more.
+        labels: what people said of field images, by digest.
 
     Raises:
         InputError: a labelled image of the champion's data is gone.
@@ -147,6 +175,8 @@ def write_snapshot(
         shutil.rmtree(stale, ignore_errors=True)
     fresh = [image for image in usable.images if image.sha256 not in deleted]
     again = {(image.domain, image.sha256) for image in fresh}
+    known = {d: label for d, label in (labels or {}).items() if label in champion.classes}
+    judges = held_back(fresh, known)
     kept = [
         item
         for item in _carried_items(champion, deleted)
@@ -159,7 +189,10 @@ def write_snapshot(
             scratch / MANIFEST,
             root=str(folder.absolute()),
             classes=champion.classes,
-            items=[*kept, *(_field_item(image) for image in fresh)],
+            items=[
+                *kept,
+                *(_field_item(i, known[i.sha256] if i.sha256 in judges else "") for i in fresh),
+            ],
         )
         record = Snapshot(
             schema=SCHEMA,
@@ -209,11 +242,13 @@ def _link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _field_item(image: FieldImage) -> Item:
+def _field_item(image: FieldImage, judged_as: str) -> Item:
+    """To be trained on, or to be judged by: with a label that training never reads."""
     return Item(
         path=f"images/{image.path.name}",
         domain=image.domain,
-        split="train",
+        split="test" if judged_as else "train",
+        hidden_label=judged_as,
         sha256=image.sha256,
         captured_at=rfc3339(image.received_at),
         scene=image.scene,

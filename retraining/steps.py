@@ -70,6 +70,7 @@ def take_snapshot(place: Workplace, healing: Healing, hold: Hold) -> Healing:
             champion=read_manifest(run_folder / MANIFEST_FILE),
             usable=usable,
             deleted=place.field.deleted(),
+            labels=place.store.labels(image.sha256 for image in usable.images),
         )
     manifest = str(folder / MANIFEST)
     return move(place, healing, hold, "training", f"snapshot {manifest}", snapshot=manifest)
@@ -115,10 +116,12 @@ def _chosen_images(place: Workplace, trigger: Trigger) -> tuple[FieldImage, ...]
     """Images since the onset, of the trigger's domains or of all that capture, within the caps."""
     since_s = None if trigger.onset_at is None else parse_rfc3339(trigger.onset_at)
     domains = trigger.domains or place.field.domains()
+    images = [i for domain in domains for i in place.field.images(domain, since_s=since_s)]
     return choose_images(
-        (image for domain in domains for image in place.field.images(domain, since_s=since_s)),
+        images,
         max_images=place.rules.max_images,
         client_share=place.rules.client_share,
+        first=place.store.labels(image.sha256 for image in images).keys(),
     )
 
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
+from redshank.dataset import read_manifest
 from redshank.events import Event, EventWriter, Role, spool_files
 from redshank.registry import Canary, Registry, Release
 from redshank.run import read_run
@@ -11,6 +13,7 @@ from redshank.settings import GateSettings
 from redshank.store.control import ControlStore
 from retraining.loop import run_loop
 from retraining.promote import CanaryCount, count_canary, end_canary, live_since, rolled_back
+from retraining.snapshot import field_items
 from retraining.workplace import Workplace
 from tests.examples import make_event
 from tests.retraining.tiny_model import write_tiny_bundle
@@ -276,3 +279,7 @@ def test_labels_from_the_field_enter_the_gates(world: World, store: ControlStore
     names = [gate.name for gate in healing.gates if gate.domain == "pier"]
     assert names == ["class_entropy", "nuclear_norm", "field_labels"]
     assert next(g for g in healing.gates if g.name == "field_labels").n == FIELD_IMAGES
+    snapshot = field_items(read_manifest(Path(healing.snapshot or "")))
+    judges = [item for item in snapshot if item.split == "test"]
+    assert len(judges) == FIELD_IMAGES // 3
+    assert {(item.label, item.hidden_label) for item in judges} == {("", "red")}

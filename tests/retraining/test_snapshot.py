@@ -11,10 +11,12 @@ from redshank.fieldstore import FieldImage
 from redshank.files import read_json, sha256_bytes
 from retraining.snapshot import (
     MANIFEST,
+    MOST_HELD_BACK,
     SNAPSHOT,
     Usable,
     choose_images,
     field_items,
+    held_back,
     look_at,
     write_snapshot,
 )
@@ -232,6 +234,48 @@ def test_the_choice_is_even_over_domains_bounded_and_repeatable(tmp_path: Path) 
     assert choose_images([*quay, *reversed(pier)], max_images=20, client_share=1.0) == chosen
     smallest = sorted(image.sha256 for image in pier)[:15]
     assert sorted(image.sha256 for image in chosen if image.domain == "pier") == smallest
+
+
+def test_labelled_images_are_not_missed(tmp_path: Path) -> None:
+    images = [an_image(tmp_path, number) for number in range(30)]
+    last = {image.sha256 for image in sorted(images, key=lambda i: i.sha256)[-3:]}
+    chosen = choose_images(images, max_images=10, client_share=1.0, first=last)
+    assert last < {image.sha256 for image in chosen}
+    assert len(chosen) == 10
+    assert choose_images(images[::-1], max_images=10, client_share=1.0, first=last) == chosen
+
+
+def test_labelled_images_judge_and_are_not_trained_on(
+    tmp_path: Path, field: tuple[FieldImage, ...], champion: Manifest
+) -> None:
+    labels = {image.sha256: "green" for image in field[:2]}
+    labels |= {field[2].sha256: "?", field[3].sha256: "no class"}
+    path = write_snapshot(
+        tmp_path / "snapshots" / "h-1",
+        champion_run="r-1",
+        champion=champion,
+        usable=Usable(field, 0, 0),
+        deleted=frozenset(),
+        labels=labels,
+    )
+    fresh = field_items(read_manifest(path))
+    assert len(fresh) == len(field)
+    assert [(i.split, i.label, i.hidden_label) for i in fresh[:4]] == [
+        *[("test", "", "green")] * 2,
+        *[("train", "", "")] * 2,
+    ]
+    assert {item.split for item in fresh[4:]} == {"train"}
+
+
+def test_most_images_are_trained_on_however_many_are_labelled(tmp_path: Path) -> None:
+    pier = [an_image(tmp_path, number, domain="pier") for number in range(12)]
+    quay = [an_image(tmp_path, number, domain="quay") for number in range(400, 802)]
+    everything = {image.sha256 for image in [*pier, *quay]}
+    held = held_back([*pier, *quay], everything)
+    assert sum(image.sha256 in held for image in pier) == 4
+    assert sum(image.sha256 in held for image in quay) == MOST_HELD_BACK
+    assert held == held_back([*quay, *pier[::-1]], everything)
+    assert held_back(pier, set()) == frozenset()
 
 
 def test_no_client_gives_more_than_its_share(tmp_path: Path) -> None:
