@@ -5,7 +5,7 @@ antialiased bilinear filter: bit = a pixel is brighter than its left neighbour. 
 here for a whole batch at once, in Pillow's own fixed-point arithmetic (its `Convert.c` and
 `Resample.c`): calling Pillow for each picture costs as much as a small network. The bits are those
 of Pillow; of pictures taller than wide, which Pillow 13 shrinks in the other order, nearly all.
-Shapes: N images, H x W pixels.
+Shapes: N images, H x W pixels, P pixels in a row.
 """
 
 from __future__ import annotations
@@ -31,21 +31,19 @@ _ONE = 2.0**22
 
 def fingerprints(images_NHW3: ImageArray) -> list[Fingerprint]:
     """`dhash_hex` and `brightness` of each image, N >= 1."""
-    grey_NHW = _grey(images_NHW3)
-    size, (height, width) = len(grey_NHW), grey_NHW.shape[1:]
-    narrow_NH9 = _rounded(grey_NHW @ _weights(width, _COLUMNS))
-    small_N89 = _rounded(_weights(height, _ROWS).T @ narrow_NH9)
-    bits_NB = (small_N89[:, :, 1:] > small_N89[:, :, :-1]).reshape(size, -1)
-    hashes = np.packbits(bits_NB, axis=1).tobytes().hex()
-    levels_NP = grey_NHW.reshape(size, -1)
-    mean_N = levels_NP.mean(axis=1)
-    square_N = np.einsum("np,np->n", levels_NP, levels_NP) / levels_NP.shape[1]
+    size, height, width, _ = images_NHW3.shape
+    levels_P = _grey(images_NHW3)
+    narrow_P9 = _rounded(levels_P.reshape(-1, width) @ _weights(width, _COLUMNS))
+    small_N89 = _rounded(_weights(height, _ROWS).T @ narrow_P9.reshape(size, height, _COLUMNS))
+    brighter_N88 = small_N89[:, :, 1:] > small_N89[:, :, :-1]
+    hashes = np.packbits(brighter_N88).tobytes().hex()
+    levels_NP = levels_P.reshape(size, -1)
+    mean_N = np.add.reduce(levels_NP, axis=1) / (height * width)
+    square_N = np.einsum("np,np->n", levels_NP, levels_NP) / (height * width)
     spread_N = np.sqrt(np.maximum(square_N - mean_N * mean_N, 0.0))
+    numbers = zip((mean_N / 255.0).tolist(), (spread_N / 255.0).tolist(), strict=True)
     return [
-        (hashes[16 * n : 16 * n + 16], mean, spread)
-        for n, (mean, spread) in enumerate(
-            zip((mean_N / 255.0).tolist(), (spread_N / 255.0).tolist(), strict=True)
-        )
+        (hashes[16 * n : 16 * n + 16], mean, spread) for n, (mean, spread) in enumerate(numbers)
     ]
 
 
@@ -65,16 +63,16 @@ def brightness(image_HW3: ImageArray) -> tuple[float, float]:
 
 
 def _grey(images_NHW3: ImageArray) -> Array:
-    """Grey levels 0 to 255 as whole numbers in float64 [N, H, W]."""
-    sums_NHW = images_NHW3.astype(np.float32) @ _LUMA_3
-    sums_NHW += 2.0**15
-    sums_NHW *= 2.0**-16
-    return np.asarray(np.floor(sums_NHW, out=sums_NHW), dtype=np.float64)
+    """Grey levels 0 to 255 of all pixels in a row, as whole numbers in float64."""
+    sums_P = images_NHW3.reshape(-1, 3).astype(np.float32) @ _LUMA_3
+    sums_P += 2.0**15
+    sums_P *= 2.0**-16
+    return np.asarray(np.floor(sums_P, out=sums_P), dtype=np.float64)
 
 
 def _rounded(sums: Array) -> Array:
     """Sums of levels and weights as whole levels; in place."""
-    sums /= _ONE
+    sums *= 1.0 / _ONE
     sums += 0.5
     return np.asarray(np.floor(sums, out=sums))
 

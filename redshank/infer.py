@@ -191,8 +191,8 @@ def load_served(bundle_dir: Path, wanted: str) -> Model:
 def calibrated(logits_NC: Array, temperature: float) -> Array:
     """softmax(logits / temperature), float64 [N, C] (Guo et al. 2017, equation 9)."""
     scaled = np.asarray(logits_NC, dtype=np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    powers = np.exp(scaled - np.maximum.reduce(scaled, axis=1, keepdims=True, initial=-np.inf))
+    return np.asarray(powers / np.add.reduce(powers, axis=1, keepdims=True))
 
 
 def direction(embedding_NE: Array) -> Array:

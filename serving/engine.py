@@ -25,7 +25,7 @@ from redshank.preprocess import ImageArray
 from .refusal import Refusal
 from .swap import Snapshot
 
-LOOP_S = 0.008
+LOOP_S = 0.005
 """Longest time that a batch holds the event loop."""
 SWEEP_S = 0.25
 """Longest time between looks for jobs whose deadline has passed."""
@@ -160,9 +160,9 @@ class Batcher(Generic[Answer]):
         lane = self._on_loop
         batch = self._next(lane, max(1, round(LOOP_S / lane.image_s)))
         if batch:
-            began_s = time.perf_counter()
+            began_s = time.thread_time()  # what others on the machine take makes no batch smaller
             answers = self._answers(batch)
-            lane.took(time.perf_counter() - began_s, len(batch))
+            lane.took(time.thread_time() - began_s, len(batch))
             _deliver(batch, answers)
         lane.busy = bool(lane.queue)
         if lane.busy:  # two rounds on: first the answers go out, and what came meanwhile is queued

@@ -30,6 +30,7 @@ from redshank.preprocess import ImageArray, decode_image
 from .engine import Job
 from .identity import EventIds
 from .metrics import Metrics
+from .recorder import Recorded
 from .refusal import Refusal
 from .swap import Served
 
@@ -37,8 +38,6 @@ TOP = 3
 """Classes named in an answer."""
 NOT_SEEN: Fingerprint = ("", 0.0, 0.0)
 log = logging.getLogger("redshank.serving")
-Recorded = tuple[Event, bytes | None]
-"""An event, and the image's bytes where they may be kept."""
 
 
 class Answer(NamedTuple):
@@ -120,7 +119,8 @@ class Inference:
             self._answer(served, group, predictions, answers)
             if self._rules.watched:
                 events += self._watch(served, group, predictions, fingerprints(images_NHW3))
-        self._record(events)
+        if events:
+            self._record(events)
         return [Refusal("internal") if answer is None else answer for answer in answers]
 
     def warm_up(self) -> None:

@@ -27,6 +27,8 @@ RETRY_S = 1.0
 MOST_EVENTS = 50_000
 MOST_IMAGE_BYTES = 64 * 1024 * 1024
 log = logging.getLogger("redshank.serving")
+Recorded = tuple[Event, bytes | None]
+"""An event, and the image's bytes where they may be kept."""
 
 
 class Spool(Protocol):
@@ -71,7 +73,7 @@ class Recorder:
         self._spool, self._field, self._metrics = spool, field, metrics
         self._flush_s, self._flush_events = flush_s, flush_events
         self._most_events, self._most_image_bytes = most_events, most_image_bytes
-        self._queue: deque[tuple[Event, bytes | None]] = deque()
+        self._queue: deque[Recorded] = deque()
         self._ready: deque[Event] = deque()
         self._rate = rate or CaptureRate(math.inf)
         self._image_bytes = 0
@@ -85,30 +87,41 @@ class Recorder:
         """Begin to write."""
         self._thread.start()
 
-    def record(self, events: Sequence[tuple[Event, bytes | None]]) -> None:
+    def record(self, events: Sequence[Recorded]) -> None:
         """Take events, with the image's bytes where they may be kept; returns at once."""
         with self._lock:
-            for event, offered in events:
-                if len(self._queue) + len(self._ready) >= self._most_events:
-                    self._drop("spool_error" if self._failing else "queue_full", 1)
-                    continue
-                image = offered if offered is None or self._has_room(event, offered) else None
-                self._image_bytes += len(image) if image is not None else 0
-                self._queue.append((event, image))
+            room = max(0, self._most_events - len(self._queue) - len(self._ready))
+            self._queue.extend(self._kept(events[:room]))
             # a disk that fails is asked again after RETRY_S, not at every request
             enough = len(self._queue) >= self._flush_events and not self._failing
+        if len(events) > room:
+            self._drop("spool_error" if self._failing else "queue_full", len(events) - room)
         if enough:
             self._wake.set()
 
-    def _has_room(self, event: Event, image: bytes) -> bool:
-        """Whether an image may be offered to the field store. The lock is held."""
-        if not self._rate.allows(event.domain, event.received_at):
-            self._metrics.captures.labels("over_rate").inc()
-            return False
-        if self._image_bytes + len(image) > self._most_image_bytes:
-            self._metrics.captures.labels("behind").inc()
-            return False
-        return True
+    def _kept(self, events: Sequence[Recorded]) -> list[Recorded]:
+        """The events, without the images that may not be kept. The lock is held."""
+        kept, over_rate, behind = [], 0, 0
+        for recorded in events:
+            event, image = recorded
+            if image is None:
+                kept.append(recorded)
+            elif not self._rate.allows(event.domain, event.received_at):
+                over_rate += 1
+                kept.append((event, None))
+            elif self._image_bytes + len(image) > self._most_image_bytes:
+                behind += 1
+                kept.append((event, None))
+            else:
+                self._image_bytes += len(image)
+                kept.append(recorded)
+        self._count("over_rate", over_rate)
+        self._count("behind", behind)
+        return kept
+
+    def _count(self, outcome: str, images: int) -> None:
+        if images:
+            self._metrics.captures.labels(outcome).inc(images)
 
     def stop(self) -> None:
         """Write what is left, seal the spool and end the thread."""

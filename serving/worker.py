@@ -24,13 +24,13 @@ from .capture_rate import CaptureRate
 from .dead_workers import forget_dead_workers, keep_place
 from .engine import Batcher, Job
 from .identity import EventIds, client_hash, load_salt
-from .inference import Answer, Inference, Recorded, Rules
+from .inference import Answer, Inference, Rules
 from .limits import DomainLabels, Limits
 from .metrics import Metrics
 from .mirror import mirror_of
 from .plans import Plans, plans_of
 from .quick import is_quick
-from .recorder import Recorder, Spool
+from .recorder import Recorded, Recorder, Spool
 from .refusal import Refusal
 from .shadow import ShadowRunner
 from .swap import ReleaseWatcher, Snapshot
