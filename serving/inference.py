@@ -229,16 +229,17 @@ class Inference:
         images: Sequence[Fingerprint],
     ) -> list[Recorded]:
         """Events of one run; what was answered in time is shown to the shadow."""
-        events, seen = [], []
+        events, seen, classes = [], [], served.model.bundle.classes
         for (_, job, image_HW3), row, image in zip(group, _rows(predictions), images, strict=True):
             digest = _digest(job.data)
             if job.expired:
                 events.append(self._event(job, served, "deadline_exceeded", digest, image))
                 continue
             events.append(self._event(job, served, OK, digest, image, row))
-            name = served.model.bundle.classes[row[0]]
-            seen.append(Seen(job, image_HW3, image, digest, name))
-        self._show(seen)
+            if job.snapshot.shadow is not None:
+                seen.append(Seen(job, image_HW3, image, digest, classes[row[0]]))
+        if seen:
+            self._show(seen)
         return events
 
     def _event(
