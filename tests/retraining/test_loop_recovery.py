@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -193,8 +193,12 @@ def test_a_database_that_blinks_fails_no_healing(
     trigger_id = add_trigger(world, store)
     place = world.place(store, world.rules())
 
-    def closed(*_arguments: object) -> None:
-        raise DatabaseError("database: server closed the connection unexpectedly")
+    labels = store.labels
+
+    def closed(digests: Iterable[str]) -> dict[str, str]:
+        if store.healing(trigger_id).state == "gates":
+            raise DatabaseError("database: server closed the connection unexpectedly")
+        return labels(digests)
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "labels", closed)
