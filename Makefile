@@ -65,6 +65,8 @@ prove-monitor: $(VENV)/.ready  ## false alarms, delay, a month of a fleet, cost 
 	$(BIN)/python -m benchmarks.monitor_false_alarms
 	$(BIN)/python -m benchmarks.monitor_delay
 	$(BIN)/python -m benchmarks.labelled_evidence
+	$(BIN)/python -m benchmarks.accuracy_estimates
+	$(BIN)/python -m benchmarks.accuracy_statistics
 	$(BIN)/python -m benchmarks.monitor_fleet
 	$(BIN)/python -m benchmarks.monitor_cost
 
