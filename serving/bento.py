@@ -30,7 +30,7 @@ from .packed import BUNDLES, ENVIRONMENT
 
 PARTS = ("redshank", "serving", "LICENSE", "README.md")
 EXTRAS = ("serve", "cpu")
-OF_THE_MACHINE = ("host", "port", "workers", "tokens_file")
+OF_THE_MACHINE = ("host", "port", "tokens_file")
 """Settings that belong to where a server runs, not to what it is."""
 
 
@@ -38,7 +38,7 @@ def build_bento(settings: Settings, out: Path) -> Path:
     """Pack the live bundle of `serving.model`; returns the Bento's folder.
 
     Args:
-        settings: `[serving]` travels with the Bento, but for address, workers and tokens.
+        settings: `[serving]` travels with the Bento, but for address and tokens.
         out: a BentoML home; it is made where it is missing.
 
     Raises:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import fcntl
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import replace
 from pathlib import Path
 
 from redshank.config import load_settings
+from redshank.errors import ConfigError
 from redshank.files import publish_folder, read_json
 from redshank.registry import Registry
 from redshank.settings import Settings
@@ -33,9 +34,7 @@ def packed_settings(environment: Mapping[str, str], folder: Path = FOLDER) -> Se
     Raises:
         ConfigError: the environment names an unknown key or a wrong value.
     """
-    packed: dict[str, str] = read_json(folder / ENVIRONMENT)
-    own = {"REDSHANK_HOME__ROOT": str(folder.parent / HOME)}
-    settings = load_settings(environment=own | packed | dict(environment))
+    settings = _resolved(environment, folder)
     home = replace(settings.home, root=str(Path(settings.home.root).absolute()))
     settings = replace(settings, home=home)
     home.path(".").mkdir(parents=True, exist_ok=True)
@@ -45,6 +44,36 @@ def packed_settings(environment: Mapping[str, str], folder: Path = FOLDER) -> Se
         if not registry.release_path(settings.serving.model).is_file():
             _lay_out(registry, folder)
     return settings
+
+
+def packed_workers(environment: Mapping[str, str], folder: Path = FOLDER) -> int:
+    """How many processes a Bento starts; 1 in a checkout, where `redshank serve` says it itself.
+
+    Raises:
+        ConfigError: as `packed_settings`, or the number is below 1.
+    """
+    if not folder.is_dir():
+        return 1
+    workers = _resolved(environment, folder).serving.workers
+    if workers < 1:
+        raise ConfigError(f"serving.workers is {workers}, expected 1 or more")
+    return workers
+
+
+def replace_dead_workers(environment: MutableMapping[str, str], folder: Path = FOLDER) -> None:
+    """Have BentoML's supervisor start a new worker for one that died, in a container as well.
+
+    There it leaves that to whoever runs the container, who sees nothing while one worker lives.
+    """
+    if folder.is_dir():
+        environment.pop("BENTOML_CONTAINERIZED", None)
+
+
+def _resolved(environment: Mapping[str, str], folder: Path) -> Settings:
+    """What was packed, and the environment over it."""
+    packed: dict[str, str] = read_json(folder / ENVIRONMENT)
+    own = {"REDSHANK_HOME__ROOT": str(folder.parent / HOME)}
+    return load_settings(environment=own | packed | dict(environment))
 
 
 def _lay_out(registry: Registry, folder: Path) -> None:

@@ -8,6 +8,7 @@ mounted, and one plain API on the same core serves BentoML's SDK and Swagger pag
 from __future__ import annotations
 
 import base64
+import os
 from typing import Any
 
 import bentoml
@@ -18,16 +19,19 @@ from starlette.types import ASGIApp
 
 from .edge import Edge
 from .lifecycle import worker_lifespan
+from .packed import packed_workers, replace_dead_workers
 from .refusal import Refusal
 from .routes import build_app, sender_of
 from .worker import Slot
 
+replace_dead_workers(os.environ)
 SLOT = Slot()
 routes = build_app(SLOT, worker_lifespan(SLOT))
 
 
 @bentoml.service(
     name="redshank",
+    workers=packed_workers(os.environ),
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": ".*"},

@@ -5,13 +5,14 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from redshank.errors import ConfigError, ConflictError, InputError
 from redshank.registry import Registry
 from redshank.settings import Home, ServingSettings, Settings
 from serving.bento import build_bento, packed_environment, requirements
-from serving.packed import ENVIRONMENT, packed_settings
+from serving.packed import ENVIRONMENT, packed_settings, packed_workers
 
 
 def test_what_differs_from_the_default_travels_but_not_the_machine() -> None:
@@ -30,6 +31,7 @@ def test_what_differs_from_the_default_travels_but_not_the_machine() -> None:
     )
     assert packed_environment(serving) == {
         "REDSHANK_SERVING__MODEL": "gate",
+        "REDSHANK_SERVING__WORKERS": "3",
         "REDSHANK_SERVING__MAX_QUEUE": "7",
         "REDSHANK_SERVING__CAPTURE_DOMAINS": '["a", "b"]',
         "REDSHANK_SERVING__RECORD": "false",
@@ -96,6 +98,18 @@ def test_workers_that_start_together_agree(packed: Path, tmp_path: Path) -> None
     assert registry.read("default").revision == 1
 
 
+def test_workers_are_as_packed_unless_the_machine_says_otherwise(
+    packed: Path, tmp_path: Path, home: Any
+) -> None:
+    serving = dataclasses.replace(home.settings.serving, workers=3)
+    (packed / ENVIRONMENT).write_text(json.dumps(packed_environment(serving)))
+    assert packed_workers({}, packed) == 3
+    assert packed_workers({"REDSHANK_SERVING__WORKERS": "2"}, packed) == 2
+    with pytest.raises(ConfigError, match=r"serving\.workers is 0"):
+        packed_workers({"REDSHANK_SERVING__WORKERS": "0"}, packed)
+    assert packed_workers({}, tmp_path / "checkout") == 1
+
+
 def test_an_unknown_key_of_the_environment_is_named(packed: Path) -> None:
     with pytest.raises(ConfigError, match="max_quue"):
         packed_settings({"REDSHANK_SERVING__MAX_QUUE": "9"}, packed)
@@ -119,11 +133,32 @@ def test_a_built_bento_serves_where_torch_cannot_be_imported(
     for name in ("torch", "torchvision", "onnx"):
         (blocked / name).mkdir(parents=True)
         (blocked / name / "__init__.py").write_text(f"raise ImportError('{name}')")
-    answer = _ask_once(bento, blocked, tmp_path, image(1))
-    assert (answer["class"], answer["version"]) == ("green", home.one)
+    with _serving(bento, blocked, tmp_path) as (port, process):
+        answer = _ask(port, process, tmp_path, image(1))
+        assert (answer["class"], answer["version"]) == ("green", home.one)
+        _a_killed_worker_is_replaced(process)
 
 
-def _ask_once(bento: Path, blocked: Path, tmp_path: Path, data: bytes) -> dict[str, Any]:
+def _a_killed_worker_is_replaced(process: subprocess.Popen[bytes]) -> None:
+    """Two workers, as the environment says; in a container BentoML alone would go on with one."""
+
+    def workers() -> list[int]:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    before = workers()
+    assert len(before) == 2
+    os.kill(before[0], signal.SIGKILL)
+    until = time.monotonic() + 60
+    while len(workers()) < 2 or before[0] in workers():
+        assert time.monotonic() < until, "the worker was not replaced"
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def _serving(
+    bento: Path, blocked: Path, tmp_path: Path
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -133,7 +168,9 @@ def _ask_once(bento: Path, blocked: Path, tmp_path: Path, data: bytes) -> dict[s
         "HOME": str(tmp_path),
         "BENTOML_HOME": str(tmp_path / "bentoml"),
         "BENTOML_DO_NOT_TRACK": "True",
+        "BENTOML_CONTAINERIZED": "true",
         "REDSHANK_SERVING__HOST": "127.0.0.1",
+        "REDSHANK_SERVING__WORKERS": "2",
         "REDSHANK_HOME__ROOT": str(tmp_path / "volume"),
     }
     command = [sys.executable, "-m", "bentoml", "serve", str(bento)]
@@ -141,17 +178,22 @@ def _ask_once(bento: Path, blocked: Path, tmp_path: Path, data: bytes) -> dict[s
     with (tmp_path / "serve.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
     try:
-        until = time.monotonic() + 120
-        while time.monotonic() < until and process.poll() is None:
-            request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/predict", data=data)
-            with (
-                contextlib.suppress(OSError),
-                urllib.request.urlopen(request, timeout=20) as response,
-            ):
-                answer: dict[str, Any] = json.loads(response.read())
-                return answer
-            time.sleep(0.3)
-        raise AssertionError((tmp_path / "serve.log").read_text()[-2000:])
+        yield port, process
     finally:
-        process.terminate()
-        process.wait(timeout=60)
+        while process.poll() is None:  # the supervisor loses a signal while it replaces a worker
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=20)
+
+
+def _ask(
+    port: str, process: subprocess.Popen[bytes], tmp_path: Path, data: bytes
+) -> dict[str, Any]:
+    until = time.monotonic() + 120
+    while time.monotonic() < until and process.poll() is None:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/predict", data=data)
+        with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=20) as response:
+            answer: dict[str, Any] = json.loads(response.read())
+            return answer
+        time.sleep(0.3)
+    raise AssertionError((tmp_path / "serve.log").read_text()[-2000:])
