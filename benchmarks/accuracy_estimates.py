@@ -23,6 +23,7 @@ from export.accuracy_map import answered, corrupted, fitted, labelled_images
 from export.images import held_items, pixel_chunks
 from monitoring.accuracy import AccuracyMap, estimate
 from monitoring.sample import Sample
+from redshank.accuracy import pool_statistics
 from redshank.cells import IntArray, cell_counts, novelty_counts
 from redshank.dataset import read_manifest
 from redshank.infer import load_model
@@ -149,10 +150,10 @@ def compare(
 
 
 def _judge(row: Row, whole: AccuracyMap, kin: AccuracyMap, sample: Sample, accuracy: float) -> None:
-    bins_Z = sample.cells_CZ.sum(axis=0)
-    error = abs(whole.values(bins_Z, sample.novelty_Q)[0] - accuracy)
+    statistics_S = pool_statistics(sample.cells_CZ.sum(axis=0), sample.novelty_Q)
+    error = abs(whole.values(statistics_S)[0] - accuracy)
     row.errors["map"].append(error)
-    row.kin_errors.append(abs(kin.values(bins_Z, sample.novelty_Q)[0] - accuracy))
+    row.kin_errors.append(abs(kin.values(statistics_S)[0] - accuracy))
     told, told_kin = estimate(whole, sample), estimate(kin, sample)
     if told.lower is None or told.upper is None:
         row.unknown_errors.append(error)

@@ -77,10 +77,9 @@ class AccuracyMap:
         self._reach = _reach(self._fitted_PS)
         self._below_G, self._above_G = _errors(pools)
 
-    def values(self, bins_Z: FloatArray, novelty_Q: FloatArray) -> tuple[float, ...]:
+    def values(self, statistics_S: FloatArray) -> tuple[float, ...]:
         """What each map says, whatever the answers are like; the first is the estimate."""
-        found_M = mapped_accuracy(self._weights_MW, pool_statistics(bins_Z, novelty_Q))
-        return tuple(found_M.tolist())
+        return tuple(mapped_accuracy(self._weights_MW, statistics_S).tolist())
 
     def interval(self, values: Sequence[float], scenes: float) -> tuple[float, float]:
         """Lower and upper end around what the maps say of so many scenes, within [0, 1]."""
@@ -95,11 +94,10 @@ class AccuracyMap:
         )
         return max(lower, 0.0), min(upper, 1.0)
 
-    def is_familiar(self, bins_Z: FloatArray, novelty_Q: FloatArray) -> bool:
-        """Whether the map was fitted on pools with statistics like these."""
-        found_S = pool_statistics(bins_Z, novelty_Q) * self._scale_S
-        square_P = ((self._fitted_PS - found_S) ** 2).sum(axis=1)
-        return math.sqrt(float(square_P.min())) <= self._reach
+    def is_familiar(self, statistics_S: FloatArray) -> bool:
+        """Whether the maps were fitted on pools with statistics like these."""
+        away_PS = self._fitted_PS - statistics_S * self._scale_S
+        return float(np.einsum("ps,ps->p", away_PS, away_PS).min()) <= self._reach**2
 
 
 def estimate(
@@ -123,10 +121,10 @@ def estimate(
     share = float(sample.novelty_Q[-1]) / scenes
     if share >= MOSTLY_NEW:
         return _none(f"{share:.0%} of the {which} are to images of a kind not seen in training")
-    bins_Z = sample.cells_CZ.sum(axis=0)
-    if not known.is_familiar(bins_Z, sample.novelty_Q):
+    statistics_S = pool_statistics(sample.cells_CZ.sum(axis=0), sample.novelty_Q)
+    if not known.is_familiar(statistics_S):
         return _none(f"the {which} are unlike any that the estimate was fitted on")
-    values = known.values(bins_Z, sample.novelty_Q)
+    values = known.values(statistics_S)
     lower, upper = known.interval(values, scenes)
     sentence = (
         f"Estimated without labels: {values[0]:.0%} of the {which} are right, {LEVEL:.0%} interval "

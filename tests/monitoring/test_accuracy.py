@@ -97,6 +97,6 @@ def test_one_class_and_perfect_answers_make_a_map() -> None:
     weights = np.array([[5.0, 0.0, 0.0], [5.0, 0.0, 0.0]])
     perfect = AccuracyPools(np.zeros((2, 2)), np.ones(2), np.full((2, 2), 0.99), weights)
     known = AccuracyMap(perfect)
-    assert known.values(np.ones(19), np.ones(11)) == pytest.approx([1 / (1 + np.exp(-5))] * 2)
+    assert known.values(np.zeros(2)) == pytest.approx([1 / (1 + np.exp(-5))] * 2)
     lower, upper = known.interval([0.99, 0.99], 100)
     assert 0.9 < lower < upper <= 1
