@@ -222,6 +222,7 @@ class Evaluator:
                 streams=tuple(self._row(key, self._fleet.alarms(key)) for key in intake.keys),
                 alarms=tuple(changed),
                 labelled=intake.rows,
+                labelled_from=intake.oldest,
                 labels_seq=lots[-1].seq,
             )
         )

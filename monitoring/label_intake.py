@@ -12,10 +12,14 @@ from redshank.store.monitor_rows import Alarm, Evidence, LabelledAnswer, StreamK
 from redshank.store.spool_lookup import find_events
 
 from .fleet import Fleet
+from .labelled import Labelled
 from .labelled_answers import answers_of
 from .labelled_verdict import judge_labels
 from .names import OTHER
 from .stream import Plan
+
+MOST_ANSWERS = 20_000
+"""Labelled answers that a stream remembers, and the whole lot to which the oldest belongs."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Intake:
     """Streams that they belong to."""
     alarms: tuple[Alarm, ...]
     """New ones and ended ones."""
+    oldest: dict[StreamKey, int]
+    """Audit row of the oldest answers that a stream keeps, where it let older ones go."""
 
 
 def take_labels(
@@ -87,4 +93,17 @@ def take_labels(
             at_s=lots[-1].at_s,
         )
     ]
-    return Intake(tuple(rows.values()), tuple(before), tuple(alarms))
+    oldest = {key: seq for key in before if (seq := _let_go(fleet.stream(key).labelled))}
+    return Intake(tuple(rows.values()), tuple(before), tuple(alarms), oldest)
+
+
+def _let_go(labelled: Labelled) -> int:
+    """Forget the oldest lots beyond `MOST_ANSWERS`; the audit row from which on they stay, or 0.
+
+    Evidence without its oldest labels is a sum of fewer bets: it keeps the promise.
+    """
+    if len(labelled.answers) <= MOST_ANSWERS:
+        return 0
+    first = labelled.answers[-MOST_ANSWERS].seq  # the whole lot of the oldest one that fits
+    labelled.take(answer for answer in labelled.answers if answer.seq >= first)
+    return first

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from redshank.files import rfc3339
-from redshank.store.monitor_rows import Alarm, Evidence
+from redshank.store.monitor_rows import Alarm, Evidence, StreamKey
 
 from .labelled import Labelled, Seen
 from .stream import Stream
@@ -42,6 +42,8 @@ def judge_labels(
         elif alarm.kind == "degraded" and is_refuted(stream, alarm.onset_s):
             seen = labelled.since(alarm.onset_s)
             changed.append(_closed(alarm, at_s, f"labels refute it: {counted(labelled, seen)}"))
+            if all(other.kind != "drift" for other in open_alarms):
+                changed.append(_as_drift(alarm, tick=tick, at_s=at_s))
     is_open = any(alarm.kind == "degraded" for alarm in open_alarms)
     if found is None or found.total < found.threshold or is_open or not stream.may_alarm:
         return changed
@@ -151,14 +153,31 @@ def _closed(alarm: Alarm, at_s: float, reason: str) -> Alarm:
     return replace(alarm, closed_s=at_s, closed_reason=reason)
 
 
+def _as_drift(alarm: Alarm, *, tick: int, at_s: float) -> Alarm:
+    """What is left of an alarm whose harm was refuted: something did change."""
+    return replace(
+        alarm,
+        alarm_id=_alarm_id(alarm.key, "drift", tick, at_s),
+        kind="drift",
+        raised_tick=tick,
+        raised_s=at_s,
+        trigger=None,
+        trigger_sent=False,
+    )
+
+
+def _alarm_id(key: StreamKey, what: str, tick: int, at_s: float) -> str:
+    about = "\n".join([*key, what, repr(at_s)])
+    return f"{tick}-{hashlib.sha256(about.encode()).hexdigest()[:8]}"
+
+
 def _raised(stream: Stream, evidence: Evidence, *, tick: int, at_s: float) -> Alarm:
     labelled = stream.labelled
     onset_s = labelled.onset_s()
     seen = labelled.since(onset_s)
-    about = "\n".join([*stream.key, "labelled", repr(at_s)])
     proof = f"evidence 10^{evidence.total:.1f} against a threshold of 10^{evidence.threshold:.1f}"
     return Alarm(
-        alarm_id=f"{tick}-{hashlib.sha256(about.encode()).hexdigest()[:8]}",
+        alarm_id=_alarm_id(stream.key, "labelled", tick, at_s),
         key=stream.key,
         kind="degraded",
         cause="labels",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from redshank.cli import print_json, user_name
 from redshank.errors import InputError
-from redshank.records import as_dict
+from redshank.records import as_dict, did_you_mean
 from redshank.settings import Settings
 
 if TYPE_CHECKING:
@@ -140,10 +140,11 @@ def _queues(
     try:
         monitor = open_monitor(settings.home.monitor_database, create=False)
         alarms = [a for a in monitor.alarms(open_only=True) if a.key.model == model]
+        seen = {row.key.domain for row in monitor.streams()}
     except InputError:
         if not options.domain:
             raise
-        alarms = []  # no evaluator has run: recent images are drawn
+        alarms, seen = [], set()  # no evaluator has run: recent images are drawn
     domains = [options.domain] if options.domain else sorted({a.key.domain for a in alarms})
     if not domains:
         raise InputError(
@@ -151,6 +152,12 @@ def _queues(
             hint="Give --domain NAME to draw images of any domain.",
         )
     field = FieldStore(settings.home.path("field"))
+    known = {*field.domains(), *seen, *settings.serving.capture_domains}
+    if known and (unknown := [domain for domain in domains if domain not in known]):
+        raise InputError(
+            f"nothing is known of domain {unknown[0]!r}{did_you_mean(unknown[0], known)}",
+            hint="`redshank watch status` lists domains.",
+        )
     return [
         audit_queue(
             field,

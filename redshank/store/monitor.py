@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from redshank.errors import ConfigError, InputError
 
 from . import engine as db
-from .monitor_labelled import write_labelled
+from .monitor_labelled import forget_labelled, write_labelled
 from .monitor_retention import forget
 from .monitor_rows import (
     Acceptance,
@@ -78,6 +78,8 @@ class TickWrite:
     """Number of the operator's request that was dealt with."""
     labelled: tuple[LabelledAnswer, ...] = ()
     """New ones and corrected ones."""
+    labelled_from: dict[StreamKey, int] = field(default_factory=dict)
+    """Number of the oldest audit row whose labelled answers a stream keeps."""
     labels_seq: int | None = None
     """Number of the audit row whose labels were dealt with."""
 
@@ -141,6 +143,7 @@ class MonitorStore:
             rows = [{"spool": n, "seq": c.seq, "tick": c.tick} for n, c in change.cursors.items()]
             _replace(connection, CURSORS, rows)
             write_labelled(connection, change.labelled)
+            forget_labelled(connection, change.labelled_from)
             values = {
                 "last_tick": change.tick,
                 "accepted_seq": change.accepted_seq,

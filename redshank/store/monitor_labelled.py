@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 
 import sqlalchemy as sa
@@ -42,6 +42,13 @@ def write_labelled(connection: sa.Connection, answers: Iterable[LabelledAnswer])
         sa.delete(LABELLED).where(same), [{f"old_{n}": row[n] for n in names} for row in rows]
     )
     connection.execute(sa.insert(LABELLED), rows)
+
+
+def forget_labelled(connection: sa.Connection, oldest: Mapping[StreamKey, int]) -> None:
+    """Delete the answers of audit rows before the one that a stream keeps as its oldest."""
+    for key, seq in oldest.items():
+        same = (LABELLED.c[name] == value for name, value in key._asdict().items())
+        connection.execute(sa.delete(LABELLED).where(*same, LABELLED.c.seq < seq))
 
 
 def labelled_answers(engine: sa.Engine) -> dict[StreamKey, tuple[LabelledAnswer, ...]]:

@@ -267,6 +267,18 @@ def test_a_version_that_answers_nothing_raises_no_alarm(world: World) -> None:
     assert "labelled 10^" in stored[HOME].sentence
 
 
+def test_the_oldest_labels_go_where_there_are_very_many(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitoring.label_intake.MOST_ANSWERS", 30)
+    lots = [world.label("home", 20.5 + n, right=10, wrong=1, since=4 * n) for n in range(4)]
+    world.run(26)
+    kept = labelled_answers(world.station.store.engine)[HOME]
+    assert {answer.seq for answer in kept} == {lot.seq for lot in lots[1:]}
+    assert len(kept) == 33
+    assert world.is_rebuilt()
+
+
 def test_a_forgotten_stream_takes_its_labelled_answers_along(world: World) -> None:
     world.label("home", 20.5, right=3, wrong=1)
     world.run(22)

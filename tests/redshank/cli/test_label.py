@@ -152,8 +152,20 @@ def test_a_queue_without_images_says_what_to_do(
     assert not (tmp_path / "queue.csv").exists()
 
 
-def test_every_domain_with_an_open_alarm_has_a_queue(
+def test_a_domain_that_is_misspelt(
     tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep(home, A)
+    command = ["label", "queue", "--domain", "peir", "--out", str(tmp_path / "q.csv")]
+    assert main(command) == 1
+    assert "nothing is known of domain 'peir'. Did you mean 'pier'?" in capsys.readouterr().err
+
+
+def test_every_domain_with_an_open_alarm_has_a_queue(
+    tmp_path: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     keep(home, A, B)
     alarms = (
@@ -161,8 +173,9 @@ def test_every_domain_with_an_open_alarm_has_a_queue(
         make_alarm(alarm_id="2-b", key=StreamKey("default", "b1", "quay")),
     )
     open_monitor(home / "monitor.db").commit(TickWrite(tick=1, alarms=alarms))
+    monkeypatch.setenv("REDSHANK_SERVING__CAPTURE_DOMAINS", '["pier", "quay"]')
     assert main(["label", "queue", "--out", str(tmp_path / "q.csv")]) == 0
     err = capsys.readouterr().err
     assert "pier: 0 of 50 labelled, 1 drawn" in err
-    assert "quay: no image of 'quay' is kept" in err
+    assert "quay: no image of 'quay' is kept yet; serving.capture_domains names it" in err
     assert B in (tmp_path / "q.csv").read_text()
