@@ -71,8 +71,8 @@ def events(pool: Pool, rng: np.random.Generator, domain: str, tick: int) -> Iter
             sequence_id="",
             client="camera",
             latency_ms=3.0,
-            image_sha256=f"{int(rng.integers(2**63)):016x}"
-            * 4,  # the first digits tell files apart
+            # digits in front too: files are told apart by the first ones
+            image_sha256=f"{int(rng.integers(2**63)):016x}" * 4,
             stored=False,
         )
 
