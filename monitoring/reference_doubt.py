@@ -7,7 +7,10 @@ candidate (betting: Waudby-Smith & Ramdas 2024), a mixture of fixed bets that it
 
 as every factor is >= 0 with mean 1. The bets depend on n alone. Evidence M(mu) that the site fell
 below mu may be multiplied by E(mu): a mean that the reference itself makes improbable needs less of
-it. As the true mean is not known, the least product over all candidates counts.
+it. As the true mean is not known, the least product over all candidates counts. Candidates with
+E(mu) >= 1 / delta are left out: by Markov's inequality the true mean is one with probability delta
+at most. Nothing here is an approximation: it holds for every n, every delta and every score in
+[0, 1]. (A normal bound of mean confidence was wrong four times as often as claimed, for n = 300.)
 
 That costs far less than testing against one lower confidence bound. A bound at z standard errors
 throws z of them away however few images came in; here a change that shows after N << n images pays
@@ -25,8 +28,11 @@ import numpy as np
 from redshank.cells import FloatArray
 
 CANDIDATES = 24
+ROUNDS = 8
+"""Of the search for the lowest candidate, each 16 times as fine as the one before."""
 NO_BET = 0.2
-"""w_0, the share that is not put on any bet: E(mu) is nowhere less."""
+"""w_0, the share that is not put on any bet: E(mu) is nowhere less. It is what a change costs that
+shows before the reference's doubt matters."""
 BETS = (2.5, 5.0, 10.0, 20.0, 40.0)
 """c_j times sqrt(n): each is best at 2.5 .. 40 times the score's standard deviation in standard
 errors, and standard deviations of scores lie between 0.05 and 0.5."""
@@ -48,6 +54,21 @@ class Doubt:
     slopes: FloatArray
     steps: FloatArray
     prices: FloatArray
+
+
+def lowest_mean(
+    score_B: FloatArray, p_B: FloatArray, *, scenes: float, delta: float, least: float
+) -> float:
+    """Lower confidence bound of a score's mean, at level 1 - `delta` for every number of scenes."""
+    low, high = 0.0, float(score_B @ p_B)
+    for _ in range(ROUNDS):
+        means_F = np.linspace(low, high, 17)
+        against_F = evidence_against(means_F, score_B, p_B, scenes=scenes, least=least)
+        out = int((against_F >= 1 / delta).sum())
+        if out == 0:
+            return low
+        low, high = float(means_F[out - 1]), float(means_F[min(out, 16)])
+    return low
 
 
 def candidates(score_B: FloatArray, p_B: FloatArray, *, scenes: float, lowest: float) -> FloatArray:

@@ -29,7 +29,7 @@ from redshank.cells import (
     FloatArray,
 )
 
-from .reference_doubt import Doubt, candidates, prices_of
+from .reference_doubt import Doubt, candidates, lowest_mean, prices_of
 
 NUM_BINS = NUM_CONFIDENCE_BINS + NUM_NOVELTY_BINS
 NUM_BETS = 7
@@ -41,8 +41,9 @@ INDICATORS = ("shape", "novelty")
 """Groups of scores for which `margin_indicator` holds."""
 SMALL_REFERENCE = 50
 """Below so many scenes the normal approximation is replaced by a betting bound."""
-GROUP_SHARES = {"confidence": 0.4, "shape": 0.35, "novelty": 0.2, "confidence_up": 0.05}
-"""How evidence and allowance are split. A share costs its logarithm, of some twelve nats."""
+GROUP_SHARES = {"confidence": 0.5, "shape": 0.3, "novelty": 0.15, "confidence_up": 0.05}
+"""How evidence and allowance are split: half of it watches for harm, the rest informs. A share
+costs its logarithm, of some twelve nats."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,10 @@ def build_null(
         shift = margin_indicator if score.group in INDICATORS else margin_confidence
         if domains_DB is not None:
             shift += _spread(score.value_B, domains_DB * score.used_B)
-        lower = lower_bound(score.value_B, counts, scenes=scenes, delta=delta * float(weight))
         p_B = counts / counts.sum()
+        lower = lowest_mean(
+            score.value_B, p_B, scenes=scenes, delta=delta * float(weight), least=score.least
+        )
         mean_F = candidates(score.value_B, p_B, scenes=scenes, lowest=lower)
         null_F = np.minimum(mean_F - shift, 1 - 1e-3)
         if null_F[0] > 0:  # never clipped up: a bound above the true mean breaks the promise

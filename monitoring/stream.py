@@ -23,7 +23,7 @@ from .sample import Sample, Totals, empty_sample
 from .scenes import OpenScene
 from .scores import Null, build_null
 
-DETECTION_SHARE = 0.75
+DETECTION_SHARE = 0.9
 """Share of alpha that the detectors spend; the rest covers the lower bounds, beyond which they do
 not look."""
 FADE = 0.9

@@ -12,9 +12,9 @@ from monitoring.reference_doubt import (
     NO_BET,
     candidates,
     evidence_against,
+    lowest_mean,
     prices_of,
 )
-from monitoring.scores import lower_bound
 from redshank.cells import FloatArray
 
 SCORE = np.array([0.0, 0.2, 0.7, 1.0])
@@ -55,7 +55,7 @@ def test_evidence_agrees_with_a_naive_loop_over_scenes() -> None:
 
 
 def test_a_price_holds_for_every_mean_up_to_the_next_candidate() -> None:
-    lowest = lower_bound(SCORE, SKEWED * 300, scenes=300, delta=0.001)
+    lowest = lowest_mean(SCORE, SKEWED, scenes=300, delta=0.001, least=0.0)
     means = candidates(SCORE, SKEWED, scenes=300, lowest=lowest)
     prices = prices_of(means, SCORE, SKEWED, scenes=300, least=0.0)
     assert len(means) == len(prices) == CANDIDATES
@@ -68,6 +68,26 @@ def test_a_price_holds_for_every_mean_up_to_the_next_candidate() -> None:
 
 
 def test_a_known_reference_leaves_no_room() -> None:
-    lowest = lower_bound(SCORE, SKEWED, scenes=1e12, delta=0.001)
+    lowest = lowest_mean(SCORE, SKEWED, scenes=1e12, delta=0.001, least=0.0)
     means = candidates(SCORE, SKEWED, scenes=1e12, lowest=lowest)
     assert means[-1] - means[0] < 1e-5
+
+
+@pytest.mark.parametrize("scenes", [3, 30, 300, 3000])
+def test_the_lowest_mean_is_just_short_of_what_the_reference_rules_out(scenes: int) -> None:
+    low = lowest_mean(SCORE, SKEWED, scenes=scenes, delta=0.01, least=0.0)
+    assert 0 <= low < float(SCORE @ SKEWED)
+    if low > 0:
+        assert evidence(low, SKEWED, scenes) >= 100 > evidence(low * (1 + 1e-6), SKEWED, scenes)
+    else:
+        assert scenes == 3  # so few rule nothing out
+
+
+def test_a_rare_gross_fault_does_not_fool_the_bound() -> None:
+    # 99 % certain and 1 % lost: what a normal bound of a sample without a lost one misses
+    rng = np.random.default_rng(2)
+    p_B = np.array([0.01, 0.0, 0.0, 0.99])
+    wrong = 0
+    for counts in rng.multinomial(100, p_B, 2000):
+        wrong += lowest_mean(SCORE, counts / 100, scenes=100, delta=0.05, least=0.0) > 0.99
+    assert wrong <= 2000 * 0.05 + 3 * (2000 * 0.05 * 0.95) ** 0.5
