@@ -68,10 +68,18 @@ def request_acceptance(
 
 
 def requests_of(control: ControlStore) -> Requests:
-    """Reads requests out of the audit trail."""
+    """Reads requests out of the audit trail, each row of it once."""
+    waiting: list[Request] = []
+    read_seq = 0
 
     def after(seq: int) -> Iterable[Request]:
-        return [_request(row) for row in control.audit(after_seq=seq) if row.action == ACTION]
+        nonlocal read_seq
+        for row in control.audit(after_seq=max(seq, read_seq)):
+            if row.action == ACTION:
+                waiting.append(_request(row))
+            read_seq = row.seq
+        waiting[:] = [request for request in waiting if request.seq > seq]
+        return list(waiting)
 
     return after
 

@@ -285,5 +285,4 @@ class ControlStore:
     def labels_given(self, after_seq: int = 0) -> tuple[LabelsGiven, ...]:
         """What was labelled after an audit row, oldest first."""
         with read(self._engine) as connection:
-            audit = {r.seq: (r.at, r.actor) for r in read_audit(connection, after_seq=after_seq)}
-            return labels_given(connection, audit, after_seq=after_seq)
+            return labels_given(connection, after_seq=after_seq)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, insert, select, update
 
 from redshank.files import parse_rfc3339, rfc3339
-from redshank.store.control_schema import LABEL_HISTORY, LABELS
+from redshank.store.control_schema import LABEL_HISTORY, LABELS, audit_rows
 
 UNCLEAR = "?"
 """The label of an image of which nobody can tell what it shows: it counts nowhere."""
@@ -109,16 +109,8 @@ def labels_of(connection: Connection, digests: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def labels_given(
-    connection: Connection, audit: Mapping[int, tuple[str, str]], *, after_seq: int
-) -> tuple[LabelsGiven, ...]:
-    """What was labelled after an audit row, oldest first.
-
-    Args:
-        connection: of the control database.
-        audit: number -> (time, actor) of the audit rows after `after_seq`.
-        after_seq: number of an audit row.
-    """
+def labels_given(connection: Connection, *, after_seq: int) -> tuple[LabelsGiven, ...]:
+    """What was labelled after an audit row, oldest first."""
     columns = LABEL_HISTORY.c
     query = select(LABEL_HISTORY).where(columns.seq > after_seq)
     found: dict[int, dict[str, str]] = {}
@@ -127,9 +119,8 @@ def labels_given(
         found.setdefault(row.seq, {})[row.image_sha256] = row.label
         samples[row.seq] = row.is_sample
     return tuple(
-        LabelsGiven(seq, parse_rfc3339(at), actor, found[seq], samples[seq])
-        for seq, (at, actor) in sorted(audit.items())
-        if seq in found
+        LabelsGiven(row.seq, parse_rfc3339(row.at), row.actor, found[row.seq], samples[row.seq])
+        for row in audit_rows(connection, found)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
@@ -114,6 +115,15 @@ def read_audit(connection: Connection, *, after_seq: int = 0) -> tuple[AuditRow,
     query = select(AUDIT.c.record).where(AUDIT.c.seq > after_seq).order_by(AUDIT.c.seq)
     rows = connection.execute(query)
     return tuple(_audit_row(record) for (record,) in rows)
+
+
+def audit_rows(connection: Connection, seqs: Iterable[int]) -> tuple[AuditRow, ...]:
+    """The rows with these numbers, oldest first."""
+    found: list[AuditRow] = []
+    for seq in sorted(seqs):
+        record = connection.execute(select(AUDIT.c.record).where(AUDIT.c.seq == seq)).scalar_one()
+        found.append(_audit_row(record))
+    return tuple(found)
 
 
 def to_text(record: Any) -> str:

@@ -138,8 +138,14 @@ def test_the_request_is_an_audit_row_for_the_version_that_is_watched(station: St
     control = open_control(settings.home.control_database, clock=lambda: START)
     (row,) = control.audit()
     assert (row.action, row.subject, row.actor) == (ACTION, "fog", "eve")
-    (request,) = requests_of(control)(0)
+    waiting = requests_of(control)
+    (request,) = waiting(0)
     assert (request.seq, request.key, request.reason) == (1, KEY, "winter")
-    assert requests_of(control)(1) == []
+    control.record(actor="ann", action="labels", subject="x", details={})
+    request_acceptance(settings, domain="fog", **said)
+    assert [one.seq for one in waiting(0)] == [1, 3]  # until the evaluator has dealt with it
+    assert [one.seq for one in waiting(1)] == [3]
+    assert waiting(3) == []
+    assert requests_of(control)(3) == []
     with pytest.raises(InputError, match=r"seen no domain 'fogg'. Did you mean 'fog'\?"):
         request_acceptance(settings, domain="fogg", **said)

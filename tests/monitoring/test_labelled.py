@@ -122,6 +122,14 @@ def test_harm_is_found_in_a_few_labels_and_good_ones_unsay_it() -> None:
     assert fine.total < 1
 
 
+def test_the_promise_of_the_fleet_asks_for_more() -> None:
+    found = labelled(18, 22)
+    found.strictness = 2.0
+    evidence = found.evidence()
+    assert evidence is not None
+    assert evidence.threshold == pytest.approx(np.log10(6 / ALPHA) + 2)
+
+
 def test_a_correction_replaces_what_it_corrects() -> None:
     found = labelled(18, 22)
     right = [dataclasses.replace(a, is_right=True) for a in found.answers if not a.is_right]

@@ -20,7 +20,7 @@ from redshank.store.monitor_labelled import labelled_answers
 from redshank.store.monitor_rows import StreamKey, StreamRow
 from tests.monitoring.field import PLAN, START, Site, Station, site_events, write_test_bundle
 
-CHANGE, TICKS, PER_TICK = 15, 44, 25
+CHANGE, TICKS, PER_TICK = 15, 36, 25
 HOME, FOG = StreamKey("default", "b1", "home"), StreamKey("default", "b1", "fog")
 
 
