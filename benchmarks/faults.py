@@ -54,9 +54,9 @@ def disk_full(place: Place) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def full_and_killed(place: Place) -> Iterator[None]:
-    """A worker must come back though nothing can be written."""
-    with disk_full(place), worker_killed(place):
+def and_a_worker_killed(place: Place, fault: Fault) -> Iterator[None]:
+    """A worker must come back although the fault lasts."""
+    with fault(place), worker_killed(place):
         yield
 
 

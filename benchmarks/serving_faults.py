@@ -117,10 +117,13 @@ def main() -> int:
 
 def all_trials(*, is_small: bool) -> list[Trial]:
     """Every fault; a disk is filled only where it `is_small` and the home's own."""
+    full_too = partial(faults.and_a_worker_killed, fault=faults.disk_full)
+    no_spool = partial(faults.a_file_instead, name="spool")
+    no_spool_too = partial(faults.and_a_worker_killed, fault=no_spool)
     return [
         Trial("worker killed", faults.worker_killed, CLIENTS),
         *([Trial("disk full", faults.disk_full)] if is_small else []),
-        *([Trial("disk full, worker killed", faults.full_and_killed, CLIENTS)] if is_small else []),
+        *([Trial("disk full, worker killed", full_too, CLIENTS)] if is_small else []),
         Trial("no file may grow (RLIMIT_FSIZE)", faults.no_file_grows),
         Trial("spool files locked", faults.spool_locked),
         *(
@@ -132,6 +135,7 @@ def all_trials(*, is_small: bool) -> list[Trial]:
                 ("read-only", faults.read_only),
             )
         ),
+        Trial("spool folder a file, worker killed", no_spool_too, CLIENTS),
         Trial("server's own folder deleted", partial(faults.deleted, name="servers")),
     ]
 

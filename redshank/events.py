@@ -107,7 +107,6 @@ class EventWriter:
         max_rows: int = 200_000,
         encode: Callable[[Event], str] = encode_event,
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._worker, self._max_rows = folder, worker, max_rows
         self._encode = encode
         self._number = 1 + max(

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 BURST = 500
 """Images of a domain that pass at once."""
+CLOCK_STEP_S = 60.0
+"""A clock that went back further was wrong before: nobody waits until that time comes again."""
 MOST_DOMAINS = 4096
 """Buckets in memory; beyond, all of them begin anew."""
 
@@ -29,10 +31,12 @@ class CaptureRate:
         tokens, since_s = self._buckets.get(domain, (float(BURST), now_s))
         if since_s < now_s:
             tokens = min(float(BURST), tokens + self._per_s * (now_s - since_s))
+        if not now_s < since_s <= now_s + CLOCK_STEP_S:
+            since_s = now_s
         if tokens < 1.0:
-            self._buckets[domain] = (tokens, max(since_s, now_s))
+            self._buckets[domain] = (tokens, since_s)
             return False
         if len(self._buckets) >= MOST_DOMAINS and domain not in self._buckets:
             self._buckets.clear()
-        self._buckets[domain] = (tokens - 1.0, max(since_s, now_s))
+        self._buckets[domain] = (tokens - 1.0, since_s)
         return True

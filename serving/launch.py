@@ -14,9 +14,10 @@ from pathlib import Path
 from redshank.bundle import read_bundle
 from redshank.errors import ConfigError, ConflictError, InputError
 from redshank.files import to_json, write_atomic
+from redshank.image_bytes import as_location
 from redshank.records import as_dict
 from redshank.registry import Registry
-from redshank.settings import ServingSettings, Settings
+from redshank.settings import MirrorSettings, ServingSettings, Settings
 
 from .access import load_access
 from .dead_workers import lost_in
@@ -58,6 +59,7 @@ def check(settings: Settings) -> None:
     if home.path(SALT_FILE).exists():
         load_salt(home.path("."))
     _check_numbers(serving)
+    _check_mirror(settings.mirror)
     if serving.engine == "tensorrt" and serving.precision == "int8":
         raise ConfigError(
             "serving.precision = int8 is a graph for CPUs, TensorRT refuses it",
@@ -127,6 +129,15 @@ def _check_numbers(serving: ServingSettings) -> None:
     for name, value in shares.items():
         if not 0 <= value <= 1:
             raise ConfigError(f"serving.{name} is {value}, expected 0 to 1")
+
+
+def _check_mirror(mirror: MirrorSettings) -> None:
+    if not mirror.every_s > 0:
+        raise ConfigError(f"mirror.every_s is {mirror.every_s}, expected more than 0")
+    try:
+        as_location(mirror.push_to)
+    except InputError as error:
+        raise ConfigError(f"mirror.push_to: {error.message}", hint=error.hint) from error
 
 
 def _absolute(settings: Settings) -> Settings:

@@ -227,7 +227,9 @@ class Worker:
         if self._mirror is not None:
             self._mirror.look()
         now = self.clock()
-        if now >= self._expire_at:
+        if (
+            not self._expire_at - EXPIRE_EVERY_S <= now < self._expire_at
+        ):  # due, or the clock stepped
             self._expire_at = now + EXPIRE_EVERY_S
             try:
                 expire(self._spool_folder, before_s=now - self._retention_s)

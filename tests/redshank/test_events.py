@@ -183,3 +183,15 @@ def test_files_that_another_process_expired_are_passed_over(
     monkeypatch.setattr("redshank.events.spool_files", lambda _: present)
     assert expire(tmp_path, before_s=time.time() + 60) == ()
     assert read_events(present[0], after_seq=0) == ()
+
+
+def test_a_writer_starts_where_its_folder_cannot_be_made_yet(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    folder.touch()  # a file in its place: a worker must start, answer and try again
+    writer = EventWriter(folder, "w1")
+    with pytest.raises(OSError, match="exists"):
+        writer.append([make_event()])
+    folder.unlink()
+    assert writer.append([make_event()]) == 1
+    assert len(spool_files(folder)) == 1
+    writer.seal()

@@ -20,6 +20,13 @@ def test_a_clock_that_goes_back_gives_nothing_away() -> None:
     assert rate.allows("gate", 100.3)
 
 
+def test_a_clock_that_was_wrong_by_a_day_stops_no_capture() -> None:
+    rate = CaptureRate(5.0)
+    assert sum(rate.allows("gate", 86_400.0) for _ in range(BURST)) == BURST
+    assert not rate.allows("gate", 100.0)  # set right
+    assert rate.allows("gate", 101.0)
+
+
 def test_the_memory_is_bounded() -> None:
     rate = CaptureRate(5.0)
     for n in range(MOST_DOMAINS + 10):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -12,7 +14,9 @@ import pytest
 
 from redshank.bundle import MODEL_FILE
 from redshank.errors import ConfigError, ConflictError, InputError, IntegrityError
-from serving.launch import check, prepare, url
+from redshank.settings import MirrorSettings
+from serving.dead_workers import FOLDER
+from serving.launch import METRICS, check, prepare, url
 from serving.lifecycle import SETTINGS_FILE
 
 CHECKOUT = Path(__file__).parents[2]
@@ -115,3 +119,34 @@ def test_serving_never_loads_the_training_stack() -> None:
         "assert not loaded & {'torch', 'torchvision', 'onnx', 'sqlalchemy'}, loaded\n"
     )
     subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, check=True)
+
+
+@pytest.mark.parametrize(
+    ("mirror", "reason"),
+    [
+        (MirrorSettings(every_s=0.0), r"mirror\.every_s is 0\.0"),
+        (MirrorSettings(push_to="s3://me:secret@bucket/x"), r"mirror\.push_to: s3://\.\.\.@"),
+    ],
+    ids=["interval", "password"],
+)
+def test_an_impossible_mirror_is_said_before_the_start(
+    home: Any, mirror: MirrorSettings, reason: str
+) -> None:
+    settings = dataclasses.replace(home.with_serving(port=free_port()), mirror=mirror)
+    with pytest.raises(ConfigError, match=reason):
+        check(settings)
+
+
+def test_what_a_killed_server_lost_is_known_at_the_next_start(home: Any) -> None:
+    settings = home.with_serving(port=free_port())
+    launch = prepare(settings, {})
+    folder = Path(launch.environment["BENTOML_HOME"]) / METRICS
+    folder.mkdir(parents=True)
+    code = (
+        "import os; from serving.metrics import Metrics; metrics = Metrics();"
+        "metrics.predicted(('default', 'v', 'gate', 'live', 'ok'), 3); os.kill(os.getpid(), 9)"
+    )
+    environment = {**os.environ, FOLDER: str(folder), "PYTHONPATH": str(CHECKOUT)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    assert (launch.lost_events, prepare(settings, {}).lost_events) == (0, 3)
+    assert prepare(settings, {}).lost_events == 0

@@ -12,6 +12,7 @@ from redshank.bundle import MODEL_FILE
 from redshank.events import iter_spool
 from redshank.fieldstore import FieldStore
 from redshank.registry import Canary
+from serving.worker import Worker
 
 StartClient = Callable[..., Any]
 MakeImage = Callable[[int], bytes]
@@ -260,3 +261,18 @@ def test_a_retry_of_a_bad_shadow_is_no_swap(
 
     until(lambda: counted("redshank_release_failures_total", role="shadow") >= 3)
     assert counted("redshank_release_swaps_total") == 1
+
+
+def test_a_clock_that_was_a_year_ahead_stops_no_housekeeping(
+    home: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[float] = []
+    monkeypatch.setattr("serving.worker.expire", lambda _, before_s: kept.append(before_s))
+    year_s, now = 365 * 86_400.0, [2e9]
+    worker = Worker(home.settings, clock=lambda: now[0])
+    for seconds in (2e9, 2e9 + 1, 2e9 + year_s, 2e9 + 2, 2e9 + 3):
+        now[0] = seconds
+        worker._tick()
+    retention_s = home.settings.serving.retention_days * 86_400
+    assert [at + retention_s for at in kept] == [2e9, 2e9 + year_s, 2e9 + 2]
+    worker.batcher.close()
