@@ -71,9 +71,11 @@ class EDetector:
         self.slope_SK: FloatArray = np.zeros(shape)
         self.cusum_SK: FloatArray = np.ones(shape)
         self.onset_SK: IntArray = np.full(shape, -1, dtype=np.int64)
+        self._evidence_S: FloatArray | None = None
 
     def update(self, counts_B: FloatArray, tick: int) -> None:
         """Take the weighted counts [..., B] of one tick; a stream without counts is untouched."""
+        self._evidence_S = None
         log_gain_SK = np.einsum("...b,...skb->...sk", counts_B, self.null.log_bets)
         gain_SK = np.exp(np.minimum(log_gain_SK, 460.0))
         seen = (np.asarray(counts_B).sum(axis=-1) > 0)[..., None, None]
@@ -102,14 +104,20 @@ class EDetector:
         return np.asarray((self._by_score() * self.null.group_mask(group)).sum(axis=-1))
 
     def _by_score(self) -> FloatArray:
+        """Weighted evidence of each score; it is asked for many times a tick."""
+        if self._evidence_S is None:
+            self._evidence_S = self._least_by_score()
+        return self._evidence_S
+
+    def _least_by_score(self) -> FloatArray:
         """Weighted evidence of each score, at the mean where there is least of it."""
         doubt = self.null.doubt
         if doubt is None:
             return np.asarray(self.M_SK.mean(axis=-1) * self.null.weights)
-        log_M_SK1 = np.log(np.maximum(self.M_SK, 1e-300))[..., None]
-        log_line_SKF = log_M_SK1 + self.slope_SK[..., None] * doubt.steps
-        line_SF = np.exp(np.clip(log_line_SKF, -700.0, 460.0)).mean(axis=-2)
-        least_S = np.minimum((line_SF * doubt.prices).min(axis=-1), self.highest)
+        line_SKF = self.slope_SK[..., None] * doubt.steps
+        line_SKF += np.log(np.maximum(self.M_SK, 1e-300))[..., None]
+        np.exp(np.minimum(line_SKF, 460.0, out=line_SKF), out=line_SKF)
+        least_S = np.minimum((line_SKF.mean(axis=-2) * doubt.prices).min(axis=-1), self.highest)
         return np.asarray(least_S * self.null.weights)
 
     def onset(self, group: str | None = None) -> IntArray:
@@ -149,6 +157,7 @@ class EDetector:
             raise ValueError(
                 f"state has shape {np.shape(state['M'])}, the null needs {self.M_SK.shape}"
             )
+        self._evidence_S = None
         self.M_SK = np.asarray(state["M"], dtype=np.float64)
         self.slope_SK = np.asarray(state["slope"], dtype=np.float64)
         self.cusum_SK = np.asarray(state["cusum"], dtype=np.float64)
