@@ -31,6 +31,7 @@ DROPPED = "redshank_events_dropped"
 DROPPED_MEANING = "Events that never reached the spool or were deleted with it, by reason."
 KILLED, DELETED = "worker_killed", "file_deleted"
 """Reasons. Events of deleted files were written before."""
+REASONS = ("queue_full", "spool_error", "shutdown", KILLED, DELETED)
 _RESERVED = {"counter": 512 * 1024, "histogram": 256 * 1024, "gauge_livemin": 64 * 1024}
 """Bytes of a worker's files: some thousand series, as many as `serving.max_domains` makes."""
 _MappedFile: Any = MmapedDict  # untyped in prometheus_client

@@ -13,7 +13,7 @@ from contextlib import suppress
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from .dead_workers import DROPPED_MEANING, FOLDER, reserve_files
+from .dead_workers import DROPPED_MEANING, FOLDER, REASONS, reserve_files
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64)
@@ -72,6 +72,8 @@ class Metrics:
         """What became of events and images beside the answers."""
         self.events_written = counter("events_written", "Events in the spool.")
         self.events_dropped = counter("events_dropped", DROPPED_MEANING, "reason")
+        for reason in REASONS:  # at 0 from the start, or `increase` misses the first losses
+            self.events_dropped.labels(reason)
         self.captures = counter(
             "captures",
             "Images offered to the field store: stored, passed_over, behind or failed.",
