@@ -40,6 +40,8 @@ IMAGES = 12_000
 """As `export.corrupted_images`."""
 GOAL = 0.6
 """Of CBPE's error."""
+ALERT = 0.8
+"""Limit of `EstimatedAccuracyLow` in deploy/prometheus/rules.yml."""
 KIN: dict[str, tuple[str, ...]] = {
     HOME: (),
     "night": ("dark", "noise", "flat", "tint"),
@@ -81,12 +83,24 @@ class Row:
     covered: list[bool] = field(default_factory=list)
     kin_covered: list[bool] = field(default_factory=list)
     widths: list[float] = field(default_factory=list)
+    uppers: list[float] = field(default_factory=list)
     unknown_errors: list[float] = field(default_factory=list)
     """Of the estimate where it is withheld."""
 
     def mean(self, name: str) -> float:
         """Mean absolute error."""
         return float(np.mean(self.errors[name]))
+
+    def add(self, other: Row) -> None:
+        """Take the pools of another line in."""
+        for name, errors in other.errors.items():
+            self.errors.setdefault(name, []).extend(errors)
+        self.kin_errors += other.kin_errors
+        self.covered += other.covered
+        self.kin_covered += other.kin_covered
+        self.widths += other.widths
+        self.uppers += other.uppers
+        self.unknown_errors += other.unknown_errors
 
 
 def learn(run_dir: Path, bundle: Path, *, images: int = IMAGES) -> Learnt:
@@ -160,6 +174,7 @@ def _judge(row: Row, whole: AccuracyMap, kin: AccuracyMap, sample: Sample, accur
     else:
         row.covered.append(told.lower <= accuracy <= told.upper)
         row.widths.append(told.upper - told.lower)
+        row.uppers.append(told.upper)
     if told_kin.lower is not None and told_kin.upper is not None:
         row.kin_covered.append(told_kin.lower <= accuracy <= told_kin.upper)
 
@@ -191,8 +206,9 @@ def line(name: str, size: int, row: Row) -> str:
 
 def by_accuracy(learnt: Learnt, sites: Sequence[Pool]) -> None:
     """Print errors of whole sites by how well the model really does there."""
-    print("\n| sites with accuracy | sites | " + " | ".join((*RIVALS, "map")) + " |")
-    print("|" + " --- |" * (len(RIVALS) + 3))
+    names = " | ".join((*RIVALS, "map"))
+    print(f"\n| accuracy | sites | {names} | median width | unknown | upper end below {ALERT} |")
+    print("|" + " --- |" * (len(RIVALS) + 6))
     bands: dict[str, Callable[[float], bool]] = {
         ".9 and more": lambda a: a >= 0.9,
         ".7 to .9": lambda a: 0.7 <= a < 0.9,
@@ -202,11 +218,18 @@ def by_accuracy(learnt: Learnt, sites: Sequence[Pool]) -> None:
         chosen = [site for site in sites if inside(site.accuracy)]
         row = compare(learnt, chosen, 1000)
         means = " | ".join(f"{row.mean(rival):.3f}" for rival in (*RIVALS, "map"))
-        print(f"| {name} | {len(chosen)} | {means} |", flush=True)
+        unknown = len(row.unknown_errors) / len(row.errors["map"])
+        low = np.mean(np.array(row.uppers) < ALERT)
+        print(
+            f"| {name} | {len(chosen)} | {means} | {np.median(row.widths):.3f} | {unknown:.1%} "
+            f"| {low:.1%} of the others |",
+            flush=True,
+        )
 
 
 def of_folds(folds: Sequence[Fold], learnt: Sequence[Learnt]) -> None:
-    """Print the table of domains that a model never saw."""
+    """Print the table of domains that a model never saw, and its means."""
+    all_homes, all_cameras = Row(), Row()
     print(f"\n{HEADER}\n|" + " --- |" * (HEADER.count("|") - 1))
     for fold, taught in zip(folds, learnt, strict=True):
         for content in dict.fromkeys(site.content for site in fold.sites):
@@ -214,9 +237,14 @@ def of_folds(folds: Sequence[Fold], learnt: Sequence[Learnt]) -> None:
             trained = f"trained without {fold.left_out}" if fold.left_out else "the proofs' model"
             home = [site for site in sites if site.kind == HOME]
             name = f"{content} ({home[0].accuracy:.3f}), {trained}"
-            print(line(f"{name}: as it is", 1000, compare(taught, home, 1000, repeats=20)))
+            row = compare(taught, home, 1000, repeats=20)
+            print(line(f"{name}: as it is", 1000, row))
+            all_homes.add(row)
             row = compare(taught, sites, 1000, repeats=1)
             print(line("the same under 14 kinds of cameras", 1000, row), flush=True)
+            all_cameras.add(row)
+    print(line("**all of them** as they are", 1000, all_homes))
+    print(line("**all of them** under 14 kinds of cameras", 1000, all_cameras))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ from redshank.cells import mean_confidence
 from redshank.files import rfc3339
 from redshank.store.monitor_rows import Alarm, Evidence, State, StreamKey, StreamRow
 
-from .accuracy import MOSTLY_NEW, estimate
+from .accuracy import LEAST_SCENES, MOSTLY_NEW, estimate
 from .alarms import reference_cells
 from .class_mix import split_drop
 from .labelled_verdict import LEAST_FOR_ACCURACY, labelled_detail, words
@@ -172,14 +172,18 @@ def _evidence(stream: Stream) -> dict[str, Evidence]:
 
 
 def _accuracy(stream: Stream, since_onset: Sample | None) -> dict[str, Any]:
-    """The estimate of accuracy without labels: since the onset, else of recent answers."""
-    found = estimate(
-        stream.baseline.accuracy,
-        since_onset or stream.recent,
-        which="answers since the onset" if since_onset else "recent answers",
-        complaint=stream.health.complaint,
-    )
-    return {"accuracy": found.to_detail()}
+    """The estimate of accuracy without labels: since the onset, else of recent answers.
+
+    A site of little traffic has few recent ones; while nothing speaks for a change there, its
+    burn-in stands for it.
+    """
+    sample, which = stream.recent, "recent answers"
+    if since_onset is not None:
+        sample, which = since_onset, "answers since the onset"
+    elif stream.recent.scenes < LEAST_SCENES <= stream.burn_in.scenes:
+        sample, which = stream.burn_in, "answers of its burn-in"
+    known, complaint = stream.baseline.accuracy, stream.health.complaint
+    return {"accuracy": estimate(known, sample, which=which, complaint=complaint).to_detail()}
 
 
 def _drop(stream: Stream) -> dict[str, Any]:

@@ -16,6 +16,7 @@ FLEET = (
     Site("home", per_tick=PER_TICK),
     Site("fog", CHANGE, spread=0.25, per_tick=PER_TICK),
     Site("moon", CHANGE, novelty=40.0, per_tick=PER_TICK),
+    Site("hut", per_tick=2),
 )
 
 
@@ -38,7 +39,7 @@ def test_each_site_has_an_interval_or_a_reason(station: Station) -> None:
     evaluator = station.evaluator()
     evaluator.pass_once()
     found = accuracy_of(evaluator)
-    home, fog, moon = (found[site.domain] for site in FLEET)
+    home, fog, moon, hut = (found[site.domain] for site in FLEET)
     # answers of these sites are right as often as confidence says
     assert home["lower"] < 0.94 < home["upper"]
     assert "of the recent answers are right" in home["sentence"]
@@ -46,6 +47,8 @@ def test_each_site_has_an_interval_or_a_reason(station: Station) -> None:
     assert "of the answers since the onset are right" in fog["sentence"]
     assert (moon["estimate"], moon["lower"], moon["upper"]) == (None, None, None)
     assert "of a kind not seen in training" in moon["sentence"]
+    assert "of the answers of its burn-in are right" in hut["sentence"]
+    assert hut["upper"] - hut["lower"] > home["upper"] - home["lower"]
 
 
 def test_a_restart_changes_nothing(station: Station) -> None:
