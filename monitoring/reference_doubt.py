@@ -28,7 +28,7 @@ import numpy as np
 from redshank.cells import FloatArray
 
 CANDIDATES = 24
-ROUNDS = 8
+ROUNDS = 5
 """Of the search for the lowest candidate, each 16 times as fine as the one before."""
 NO_BET = 0.2
 """w_0, the share that is not put on any bet: E(mu) is nowhere less. It is what a change costs that
