@@ -17,7 +17,6 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import os
-import time
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redshank.errors import InputError
-from redshank.field_files import Ages, check_digest, files_before, folder_bytes, folder_name
+from redshank.field_files import (
+    Ages,
+    Listings,
+    check_digest,
+    files_before,
+    folder_bytes,
+    folder_name,
+    take_ticket,
+)
 from redshank.field_sample import sample
 from redshank.field_scenes import Frame, SceneRule, begins_scene, replace_file
 from redshank.files import read_json, to_json
@@ -33,8 +40,6 @@ from redshank.image_metadata import strip_metadata
 from redshank.records import as_dict, check_schema, from_dict
 
 SCHEMA = 1
-_CLOCK_TICK_NS = 50_000_000
-"""A folder younger than this may change again without showing it in its time."""
 _ADDS_BETWEEN_COUNTS = 64
 """After so many additions the bytes of the whole store are counted anew."""
 
@@ -87,7 +92,7 @@ class FieldStore:
         self._root, self._state, self._deleted = root, root / ".state", root / ".deleted"
         self._per_domain, self._max_bytes = per_domain, max_bytes
         self._scenes = scenes or SceneRule()
-        self._listings: dict[str, tuple[int, dict[str, str]]] = {}
+        self._listings = Listings()
         self._records: dict[str, dict[str, _Record]] = {}
         self._ages = Ages()
         self._bytes, self._adds = 0, 0
@@ -116,8 +121,7 @@ class FieldStore:
             return False
         frame = Frame(received_at, client, sequence_id, dhash)
         memory = self._state / f"{folder_name(domain)}.json"
-        with self.locked(domain):
-            names = self._names(domain)
+        with self._names(domain) as names:
             if sha256 in names or not begins_scene(memory, frame, self._scenes):
                 return False
             surplus = self._surplus(domain, names, self._per_domain, {sha256: received_at})
@@ -139,8 +143,9 @@ class FieldStore:
                 novelty=novelty,
             )
             self._write(image, clean)
+            names[sha256] = image.file
             for digest in surplus:
-                self._remove(domain, names[digest])
+                self._remove(domain, names.pop(digest))
         self._fit(len(clean))
         return (self._folder(domain) / image.file).exists()
 
@@ -182,9 +187,9 @@ class FieldStore:
         (self._deleted / sha256).touch()
         gone = 0
         for domain in self.domains():
-            with self.locked(domain):
-                if sha256 in (names := self._names(domain)):
-                    self._remove(domain, names[sha256])
+            with self._names(domain) as names:
+                if sha256 in names:
+                    self._remove(domain, names.pop(sha256))
                     gone += 1
         return gone
 
@@ -202,7 +207,6 @@ class FieldStore:
                 for path in files_before(self._folder(domain), before_s):
                     path.unlink()
                     gone += path.suffix != ".json"
-                self._listings.pop(domain, None)
         return gone
 
     def deleted(self) -> frozenset[str]:
@@ -212,16 +216,12 @@ class FieldStore:
     def _folder(self, domain: str) -> Path:
         return self._root / folder_name(domain)
 
-    def _names(self, domain: str) -> dict[str, str]:
-        """Digest -> file name, read again only when the folder changed. The lock is held."""
-        folder = self._folder(domain)
-        changed = folder.stat().st_mtime_ns if folder.is_dir() else 0
-        if domain not in self._listings or self._listings[domain][0] != changed:
-            files = os.listdir(folder) if changed else []  # noqa: PTH208  # twice as fast
-            names = {n[:64]: n for n in files if not n.endswith(".json") and n[0] != "."}
-            settled = changed < time.time_ns() - _CLOCK_TICK_NS
-            self._listings[domain] = (changed if settled else -1, names)
-        return self._listings[domain][1]
+    @contextmanager
+    def _names(self, domain: str) -> Iterator[dict[str, str]]:
+        """Digest -> file name, with the domain held; what changes the files changes the names."""
+        with self.locked(domain) as ticket:
+            yield (names := self._listings.read(self._folder(domain), ticket))
+            self._listings.keep(self._folder(domain), ticket, names)
 
     def _surplus(
         self, domain: str, names: dict[str, str], most: int, new: dict[str, float]
@@ -263,7 +263,6 @@ class FieldStore:
         self._bytes -= file.stat().st_size if file.exists() else 0
         file.unlink(missing_ok=True)
         file.with_suffix(".json").unlink(missing_ok=True)
-        self._listings.pop(domain, None)
 
     def _fit(self, added: int) -> None:
         """Keep the whole store under its byte cap: the largest domain gives some of its images."""
@@ -278,22 +277,21 @@ class FieldStore:
             if self._bytes <= self._max_bytes:
                 return
             largest = max(sizes, key=lambda domain: sizes[domain])
-            with self.locked(largest):
-                names = self._names(largest)
+            with self._names(largest) as names:
                 for digest in self._surplus(largest, names, max(0, len(names) - 1), {}):
-                    self._remove(largest, names[digest])
+                    self._remove(largest, names.pop(digest))
 
     def _sizes(self) -> dict[str, int]:
         return {domain: folder_bytes(self._folder(domain)) for domain in self.domains()}
 
     @contextmanager
-    def locked(self, domain: str) -> Iterator[None]:
-        """Hold a domain: whoever changes its files does."""
+    def locked(self, domain: str) -> Iterator[int]:
+        """Hold a domain: whoever changes its files does. Gives the number of this hold."""
         self._state.mkdir(parents=True, exist_ok=True)
         name = f"{folder_name(domain)}.lock"
         handle = os.open(self._state / name, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+            yield take_ticket(handle)
         finally:
             os.close(handle)

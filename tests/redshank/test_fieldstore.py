@@ -286,3 +286,17 @@ def test_images_expire_while_processes_add(tmp_path: Path) -> None:
     assert kept
     assert all(image.received_at >= limit_s for image in kept)
     assert len(list((tmp_path / "gate-1").iterdir())) == 2 * len(kept)
+
+
+def test_a_listing_in_memory_sees_what_other_stores_and_hands_do(tmp_path: Path) -> None:
+    ours, theirs = FieldStore(tmp_path), FieldStore(tmp_path)
+    first, second = (hashlib.sha256(png(seed)).hexdigest() for seed in (1, 2))
+    assert add(ours, 1)
+    assert add(theirs, 2)
+    assert not add(ours, 2, at=5000.0)
+    assert theirs.delete(first) == 1
+    assert not add(ours, 1, at=6000.0)
+    for path in (tmp_path / "gate-1").glob(f"{second}*"):
+        path.unlink()
+    os.utime(tmp_path / "gate-1", ns=(1, 1))  # as if it had happened at another moment
+    assert add(ours, 2, at=7000.0)
