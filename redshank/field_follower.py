@@ -60,7 +60,7 @@ class FollowingFieldStore(FieldStore):
             self._say(f"{self._mirror} cannot be followed, kept images are used: {error}")
             return
         if done.left and not done.failed:
-            self._next_s = float("-inf")  # only the time was over
+            self._next_s = self._clock_s() + WITHIN_S  # only the time was over
         if done != Pass():
             self._say(f"{self._mirror}: {summary(done)}")
 

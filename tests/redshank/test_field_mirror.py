@@ -12,12 +12,14 @@ import pytest
 from PIL import Image
 
 from redshank.cli import main
+from redshank.cli.retrain import _field_store
 from redshank.errors import StageError
 from redshank.field_follower import FollowingFieldStore
 from redshank.field_mirror import STATE, Pass, pull, push
 from redshank.fieldstore import FieldStore
 from redshank.image_bytes import as_location
 from redshank.object_folder import ObjectFolder
+from redshank.settings import Home, MirrorSettings, Settings
 
 DOMAINS = ("gate-1", "hall/north 2")
 
@@ -243,6 +245,38 @@ def test_a_following_store_goes_on_with_what_it_has(tmp_path: Path) -> None:
     assert len(store.images("gate-1")) == 1
     assert len(said) == 1
     assert "kept images are used: nobody answers" in said[0]
+
+
+def test_what_the_time_did_not_allow_comes_later_but_not_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture(tmp_path / "here", 0)
+    push(tmp_path / "here", place := ObjectFolder(tmp_path / "mirror"))
+    now, asked = [0.0], []
+
+    def no_time(root: Path, mirror: ObjectFolder, *, within_s: float) -> Pass:
+        asked.append(within_s)
+        return Pass(left=1)
+
+    monkeypatch.setattr("redshank.field_follower.pull", no_time)
+    store = FollowingFieldStore(
+        tmp_path / "there", place, every_s=3600, say=lambda _: None, clock_s=lambda: now[0]
+    )
+    store.domains()
+    store.images("gate-1")
+    assert len(asked) == 1
+    now[0] = asked[0]
+    store.domains()
+    assert len(asked) == 2
+
+
+def test_the_retraining_loop_follows_where_it_is_told_to(tmp_path: Path) -> None:
+    home = Home(root=str(tmp_path / "there"))
+    assert type(_field_store(Settings(home=home))) is FieldStore
+    capture(tmp_path / "here", 0, 1)
+    push(tmp_path / "here", ObjectFolder(tmp_path / "mirror"))
+    mirror = MirrorSettings(pull_from=str(tmp_path / "mirror"))
+    assert _field_store(Settings(home=home, mirror=mirror)).domains() == tuple(sorted(DOMAINS))
 
 
 def test_the_command_pushes_and_pulls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
