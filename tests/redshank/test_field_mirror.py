@@ -254,7 +254,7 @@ def test_what_the_time_did_not_allow_comes_later_but_not_at_once(
     push(tmp_path / "here", place := ObjectFolder(tmp_path / "mirror"))
     now, asked = [0.0], []
 
-    def no_time(root: Path, mirror: ObjectFolder, *, within_s: float) -> Pass:
+    def no_time(_root: Path, _mirror: ObjectFolder, *, within_s: float) -> Pass:
         asked.append(within_s)
         return Pass(left=1)
 
