@@ -104,7 +104,7 @@ def test_a_degraded_domain_shows_evidence_onset_and_split(console: Console) -> N
     page = html(console, FOG)
     assert page.count('class="chart"') == 3
     assert page.count('class="onset"') == 3
-    assert "threshold from 4.3 to 4.3" in page
+    assert "threshold from 4.05 to 4.05" in page
     assert "by the look of the images" in page
     assert "before the onset" in page
     assert "cannot be estimated without labels: the bundle has no map" in page
