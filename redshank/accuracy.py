@@ -25,6 +25,9 @@ domain may be novel and easy, or familiar and hard."""
 LEAST_SHARE = 0.005
 """Shares are cut at this and one minus this: a small pool cannot tell them from 0 and 1."""
 
+MOST_ODDS = 12.0
+"""Log odds at which an estimate ends: never quite 0 nor 1."""
+
 
 @dataclass(frozen=True)
 class AccuracyPools:
@@ -61,4 +64,4 @@ def pool_statistics(bins_Z: FloatArray, novelty_Q: FloatArray) -> FloatArray:
 def mapped_accuracy(weights_MW: FloatArray, statistics_S: FloatArray) -> FloatArray:
     """Accuracy [..., M] by each map of statistics [..., S], in (0, 1)."""
     odds = weights_MW[:, 0] + statistics_S @ weights_MW[:, 1:].T
-    return np.asarray(1 / (1 + np.exp(-odds)))
+    return np.asarray(1 / (1 + np.exp(-np.clip(odds, -MOST_ODDS, MOST_ODDS))))

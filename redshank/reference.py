@@ -96,7 +96,7 @@ def _shapes(reference: Reference) -> list[tuple[str, tuple[int, ...], tuple[int,
         ("labelled_counts_CCB", labelled, (classes, classes, bins))
     ]
     if (pools := reference.accuracy) is not None:
-        count, size = pools.true_P.size, len(STATISTICS)
+        count, size = max(pools.true_P.size, 1), len(STATISTICS)
         expected = {
             "statistics_PS": (count, size),
             "true_P": (count,),

@@ -44,4 +44,6 @@ def test_map_is_the_logistic_function_of_a_weighted_sum() -> None:
     weights = np.array([[0.5, 1.0, -2.0], [0.25, 0.5, 0.0]])
     found = mapped_accuracy(weights, np.array([[1.0, 0.5], [3.0, 1.0]]))
     odds = [[0.5, 0.75], [1.5, 1.75]]
+    certain = mapped_accuracy(weights * 1e6, np.array([5.0, -5.0]))
+    assert (certain < 1).all()
     np.testing.assert_allclose(found, [[1 / (1 + math.exp(-o)) for o in row] for row in odds])

@@ -81,6 +81,7 @@ def test_a_reference_of_an_older_export_has_no_accuracy_part(tmp_path: Path) -> 
     ("change", "message"),
     [
         ({"left_out_PM": np.ones((5, 2))}, r"accuracy_left_out_PM .* \(5, 2\), expected \(6, 2\)"),
+        ({"true_P": np.ones(0)}, r"accuracy_statistics_PS .* expected \(1, 2\)"),
         ({"weights_MW": np.ones((2, 4))}, r"accuracy_weights_MW .* \(2, 4\), expected \(2, 3\)"),
         ({"true_P": np.full(6, np.inf)}, "'accuracy_true_P' holds values that are not finite"),
     ],
