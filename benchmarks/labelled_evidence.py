@@ -25,7 +25,7 @@ from monitoring.labelled import (
     REFUTED_LOSS,
     RIGHT,
     Promise,
-    null_of,
+    log_bets,
     promise_of,
     weeks_of,
 )
@@ -48,7 +48,7 @@ FRAMES = 20
 """Near-duplicate frames of a burst."""
 FALSE_ALARMS = 0.05
 SHARE = LABELLED_SHARE * FALSE_ALARMS
-"""Of alpha, for the labelled test: half for the bound of the reference, half for the evidence."""
+"""Of alpha, for the labelled test."""
 
 
 def right_answers(rng: np.random.Generator, home: Pool, harmed: Pool, loss: float, n: int) -> Bools:
@@ -71,36 +71,45 @@ def promised(rng: np.random.Generator, home: Pool, images: int, *, alpha: float)
 
 
 def first_look(
-    bound: float, right_WN: Bools, line: float, weight_WN: FloatArray | None = None
+    promise: Promise, right_WN: Bools, line: float, weight_WN: FloatArray | None = None
 ) -> int:
     """Labels until the evidence reaches `line`, looking after each one; -1: never.
 
     Args:
-        bound: what the site is held to.
+        promise: what the site is held to.
         right_WN: right answers of N labels in each of W weeks.
         line: threshold of the Shiryaev-Roberts evidence.
         weight_WN: shares of scenes; 1 each when omitted.
     """
-    log_bets_KB = null_of(RIGHT, bound).log_bets[0]
-    M_K, seen = np.zeros(len(log_bets_KB)), 0
+    log_bets_FKB = log_bets(RIGHT, promise.held_F)
+    M_FK, seen = np.zeros(log_bets_FKB.shape[:2]), 0
     for week, right_N in enumerate(right_WN):
-        gains_NK = log_bets_KB[:, 1 - right_N.astype(int)].T
+        gains_FKN = log_bets_FKB[:, :, 1 - right_N.astype(int)]
         if weight_WN is not None:
-            gains_NK = gains_NK * weight_WN[week][:, None]
-        M_NK = (M_K + 1) * np.exp(np.minimum(np.cumsum(gains_NK, axis=0), 460.0))
-        over = np.flatnonzero(M_NK.mean(axis=1) >= line)
+            gains_FKN = gains_FKN * weight_WN[week]
+        M_FKN = (M_FK + 1)[:, :, None] * np.exp(np.minimum(np.cumsum(gains_FKN, axis=2), 460.0))
+        evidence_N = (M_FKN.mean(axis=1) * promise.prices_F[:, None]).min(axis=0)
+        over = np.flatnonzero(evidence_N >= line)
         if len(over):
             return seen + int(over[0]) + 1
-        M_K, seen = M_NK[-1], seen + len(right_N)
+        M_FK, seen = M_FKN[:, :, -1], seen + len(right_N)
     return -1
 
 
-def verdict_after(null_bound: float, score_B: FloatArray, right_N: Bools) -> int:
+def verdict_after(
+    score_B: FloatArray, bounds_F: FloatArray, prices_F: FloatArray, right_N: Bools
+) -> int:
     """Labels until those of an open alarm confirm or refute it, -1: never."""
-    log_bets_KB = null_of(score_B, null_bound).log_bets[0]
-    wealth_NK = np.exp(np.minimum(np.cumsum(log_bets_KB[:, 1 - right_N.astype(int)].T, 0), 460.0))
-    over = np.flatnonzero(wealth_NK.mean(axis=1) >= CONFIRMS)
+    gains_FKN = log_bets(score_B, bounds_F)[:, :, 1 - right_N.astype(int)]
+    wealth_FKN = np.exp(np.minimum(np.cumsum(gains_FKN, axis=2), 460.0))
+    least_N = (wealth_FKN.mean(axis=1) * prices_F[:, None]).min(axis=0)
+    over = np.flatnonzero(least_N >= CONFIRMS)
     return int(over[0]) + 1 if len(over) else -1
+
+
+def known(accuracy: float) -> Promise:
+    """The promise of a reference without doubt."""
+    return Promise(accuracy, 10**9, np.array([accuracy]), np.ones(1))
 
 
 def false_alarms(home: Pool, *, streams: int) -> bool:
@@ -117,9 +126,9 @@ def false_alarms(home: Pool, *, streams: int) -> bool:
             alarms = 0
             for stream in range(streams):
                 rng = np.random.default_rng([41, stream, images])
-                bound = promised(rng, home, images, alpha=alpha).bound
+                promise = promised(rng, home, images, alpha=alpha)
                 right_N = right_answers(rng, home, home, 0.0, weeks * PER_WEEK)
-                alarms += first_look(bound, right_N.reshape(weeks, PER_WEEK), line) > 0
+                alarms += first_look(promise, right_N.reshape(weeks, PER_WEEK), line) > 0
             kept &= _rate(f"{images} labelled images", alpha, alarms, streams)
     return kept & at_the_edge(streams=streams) & bursts(home, streams=streams)
 
@@ -132,7 +141,7 @@ def at_the_edge(*, streams: int) -> bool:
             rng = np.random.default_rng([42, int(100 * bound)])
             right_RWN = rng.random((streams, weeks, PER_WEEK)) < bound
             line = threshold(weeks, LABELLED_DETECTION_SHARE * alpha)
-            alarms = sum(first_look(bound, right_WN, line) > 0 for right_WN in right_RWN)
+            alarms = sum(first_look(known(bound), right_WN, line) > 0 for right_WN in right_RWN)
             kept &= _rate(
                 f"known, accuracy exactly {bound}",
                 LABELLED_DETECTION_SHARE * alpha,
@@ -148,12 +157,12 @@ def bursts(home: Pool, *, streams: int) -> bool:
     line = threshold(weeks, LABELLED_DETECTION_SHARE * FALSE_ALARMS)
     for stream in range(streams):
         rng = np.random.default_rng([43, stream])
-        bound = promised(rng, home, 1000, alpha=FALSE_ALARMS).bound
+        promise = promised(rng, home, 1000, alpha=FALSE_ALARMS)
         scenes = right_answers(rng, home, home, 0.0, weeks * PER_WEEK // FRAMES)
         right_WN = scenes.repeat(FRAMES).reshape(weeks, PER_WEEK)
         weight_WN = np.full(right_WN.shape, 1 / FRAMES)
-        alarms[True] += first_look(bound, right_WN, line, weight_WN) > 0
-        alarms[False] += first_look(bound, right_WN, line) > 0
+        alarms[True] += first_look(promise, right_WN, line, weight_WN) > 0
+        alarms[False] += first_look(promise, right_WN, line) > 0
     kept = _rate("1000, bursts of 20 frames, scene weights", FALSE_ALARMS, alarms[True], streams)
     broken = not _rate(
         "1000, bursts of 20 frames, each one counted", FALSE_ALARMS, alarms[False], streams
@@ -183,10 +192,12 @@ def labels_needed(home: Pool, harmed: Pool, *, streams: int) -> bool:
             alone_R, confirmed_R = np.zeros((2, streams), dtype=np.int64)
             for stream in range(streams):
                 rng = np.random.default_rng([44, stream, images, int(100 * loss)])
-                bound = promised(rng, home, images, alpha=SHARE).bound
+                promise = promised(rng, home, images, alpha=SHARE)
                 right_N = right_answers(rng, home, harmed, loss, MOST_LABELS)
-                alone_R[stream] = first_look(bound, right_N[None], line)
-                confirmed_R[stream] = verdict_after(bound, RIGHT, right_N)
+                alone_R[stream] = first_look(promise, right_N[None], line)
+                confirmed_R[stream] = verdict_after(
+                    RIGHT, promise.held_F, promise.prices_F, right_N
+                )
             shares = " | ".join(f"{_within(confirmed_R, n):.0%}" for n in (30, 50, 100))
             print(
                 f"| {100 * loss:.0f} points | {images} | {_quantiles(alone_R)} "
@@ -212,7 +223,8 @@ def refutations(home: Pool, harmed: Pool, *, streams: int) -> bool:
                 rng = np.random.default_rng([45, stream, images, int(100 * loss)])
                 least = promised(rng, home, images, alpha=SHARE).accuracy - REFUTED_LOSS
                 right_N = right_answers(rng, home, harmed, loss, 200)
-                after_R[stream] = verdict_after(1 - least, 1 - RIGHT, right_N)
+                bound_F = np.array([1 - least])
+                after_R[stream] = verdict_after(1 - RIGHT, bound_F, np.ones(1), right_N)
             shares = " | ".join(f"{_within(after_R, n):.1%}" for n in (50, 100, 200))
             print(f"| {100 * loss:.0f} points | {images} | {_quantiles(after_R)} | {shares} |")
             # at exactly the loss that is ruled out a small reference that is too low misleads

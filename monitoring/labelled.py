@@ -1,10 +1,12 @@
 """What labels say about one stream: a test of its accuracy by the engine that watches confidence.
 
-The null is "of the stream's answers at least m are right", where m is what the bundle's own
-labelled images promise: a lower confidence bound of their accuracy, less the margin. An answer is
-a score of 1 when it is right, else 0, and the Shiryaev-Roberts e-detector bets against m. Its
-ticks are weeks of labelling, R of them touch a budget period, and it alarms at R / alpha. Inside a
-week the evidence counts label by label: that is a martingale too, so looking early costs nothing.
+The null is "of the stream's answers at least mu less the margin are right", where mu is the
+accuracy that the bundle's own labelled images stand for. They are a sample: every mu that they
+leave open is tested, at the price that they themselves put on it, and the least evidence counts
+(see `reference_doubt`, whose proof holds here word by word). An answer is a score of 1 when it is
+right, else 0. The e-detector's ticks are weeks of labelling, R of them touch a budget period, and
+it alarms at R / alpha. Inside a week the evidence counts label by label: that is a martingale too,
+so looking early costs nothing.
 
 It needs answers that were chosen without knowing whether they are right: a sample (`redshank label
 queue`), or all of them. The order inside a week does not matter, near-duplicate frames share the
@@ -25,13 +27,14 @@ from redshank.store.monitor_rows import Evidence, LabelledAnswer
 
 from .clopper_pearson import interval
 from .edetector import EDetector, threshold
-from .scores import NUM_BETS, Null, lower_bound
+from .reference_doubt import candidates, lowest_mean, prices_of
+from .scores import NUM_BETS, Null
 
 LABELLED_SHARE = 0.2
 """Share of alpha that is set aside for the labelled test, whether or not labels ever come; the
 label-free detectors and their bounds have the rest."""
-LABELLED_DETECTION_SHARE = 0.5
-"""Part of it that the evidence may spend; the rest covers an error of the promise's bound."""
+LABELLED_DETECTION_SHARE = 0.75
+"""Part of it that the evidence may spend; the rest covers accuracies that are not tested."""
 WEEK_S = 7 * 86_400.0
 """Length of a tick of the labelled test, by the time of labelling."""
 CONFIRMS = 20.0
@@ -53,8 +56,15 @@ class Promise:
     accuracy: float
     """Of those images themselves."""
     images: int
-    bound: float
-    """What a site is held to, in (0, 1)."""
+    held_F: FloatArray
+    """Accuracies that a site may be held to, lowest first, each in (0, 1)."""
+    prices_F: FloatArray
+    """What the evidence against each is multiplied by."""
+
+    @property
+    def bound(self) -> float:
+        """The least that a site is held to."""
+        return float(self.held_F[0])
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,7 @@ def promise_of(labelled_CCZ: FloatArray, *, delta: float, margin: float) -> Prom
 
     Args:
         labelled_CCZ: held-out images, where training held domains out, else validation images.
-        delta: probability that the bound is wrong, in (0, 1).
+        delta: probability that the true accuracy is none of those that are tested, in (0, 1).
         margin: loss of accuracy that does not matter, as a ratio.
 
     Returns:
@@ -97,25 +107,34 @@ def promise_of(labelled_CCZ: FloatArray, *, delta: float, margin: float) -> Prom
         return None
     images = float(labelled_CCZ.sum())
     right = float(np.trace(labelled_CCZ.sum(axis=2)))
-    counts = np.array([right, images - right])
-    lower = lower_bound(RIGHT, counts, scenes=images, delta=delta)
-    bound = min(lower - margin, 1 - 1e-3)
-    return Promise(right / images, round(images), bound) if bound > 0 else None
+    p_B = np.array([right, images - right]) / images
+    lowest = lowest_mean(RIGHT, p_B, scenes=images, delta=delta, least=0.0)
+    mean_F = candidates(RIGHT, p_B, scenes=images, lowest=lowest)
+    held_F = np.minimum(mean_F - margin, 1 - 1e-3)
+    if held_F[0] <= 0:
+        return None
+    prices_F = prices_of(mean_F, RIGHT, p_B, scenes=images, least=0.0)
+    return Promise(right / images, round(images), held_F, prices_F)
 
 
-def null_of(score_B: FloatArray, bound: float) -> Null:
-    """The null "the mean of a 0/1 score is at least `bound`", with the engine's seven bets."""
-    bets_K = 0.9 / (1 - bound) * 2.0 ** -np.arange(NUM_BETS)
-    log_bets_KB = np.log1p(bets_K[:, None] * (bound - score_B)[None, :])
+def log_bets(score_B: FloatArray, bounds_F: FloatArray) -> FloatArray:
+    """Gains [F, K, B] of the engine's bets against "the mean of a 0/1 score is at least m"."""
+    bets_FK = 0.9 / (1 - bounds_F)[:, None] * 2.0 ** -np.arange(NUM_BETS)
+    gap_FB = bounds_F[:, None] - score_B
+    return np.asarray(np.log1p(bets_FK[:, :, None] * gap_FB[:, None, :]))
+
+
+def null_of(held_F: FloatArray) -> Null:
+    """The nulls "at least so many answers are right", one a stream of the engine."""
     one = np.ones(1)
     return Null(
         names=("right answers",),
         groups=("labels",),
         weights=one,
-        scores=score_B[None],
-        reference_means=one * bound,
-        bounds=one * bound,
-        log_bets=log_bets_KB[None],
+        scores=RIGHT[None],
+        reference_means=held_F[:, None],
+        bounds=held_F[:, None],
+        log_bets=log_bets(RIGHT, held_F)[:, None],
     )
 
 
@@ -150,10 +169,11 @@ class Labelled:
         self._detector: EDetector | None = None
         if self.promise is None or not self.answers:
             return
-        most = HEADROOM * self._threshold
-        self._detector = EDetector(null_of(RIGHT, self.promise.bound), highest=most)
+        held_F = self.promise.held_F
+        self._detector = EDetector(null_of(held_F), streams=held_F.shape)
         for week in np.unique(self._week_N):
-            self._detector.update(self._sum(self._week_N == week).counts, int(week))
+            counts_B = self._sum(self._week_N == week).counts
+            self._detector.update(np.broadcast_to(counts_B, (len(held_F), 2)), int(week))
 
     def changed_by(self, answers: Sequence[LabelledAnswer]) -> tuple[LabelledAnswer, ...]:
         """All answers, the given ones in place of those of the same image."""
@@ -169,32 +189,46 @@ class Labelled:
         """Evidence and threshold in log10; None without a test or without labels."""
         if self._detector is None or not self._weight_N.any():
             return None
-        found = math.log10(max(float(self._detector.evidence), 1.0))
+        found = math.log10(max(float(self._priced().min()), 1.0))
         return Evidence(found, found, math.log10(self._threshold) + self.strictness)
 
     def onset_s(self) -> float:
         """When the first answer came that was labelled in or after the week of the change."""
-        week = -1 if self._detector is None else int(self._detector.onset())
+        week = -1
+        if self._detector is not None:
+            week = int(self._detector.onset()[self._priced().argmin()])
         return float(self._received_N[self._week_N >= week].min())
 
     def confirms(self, seen: Seen) -> bool:
         """Whether these answers, on their own, show less than the promise."""
-        return self.promise is not None and _e_value(null_of(RIGHT, self.promise.bound), seen)
+        if self.promise is None:
+            return False
+        wealth_F = _wealth(log_bets(RIGHT, self.promise.held_F), seen)
+        return bool((wealth_F * self.promise.prices_F).min() >= CONFIRMS)
 
     def refutes(self, seen: Seen) -> bool:
         """Whether these answers rule out a loss of `REFUTED_LOSS` against the reference."""
         least = 0.0 if self.promise is None else self.promise.accuracy - REFUTED_LOSS
-        return 0 < least < 1 and _e_value(null_of(1 - RIGHT, 1 - least), seen)
+        if not 0 < least < 1:
+            return False
+        return bool(_wealth(log_bets(1 - RIGHT, np.array([1 - least])), seen)[0] >= CONFIRMS)
 
     def refuted_since(self, onset_s: float, *, now_s: float) -> bool:
         """Whether fresh labelled answers since the onset of an alarm refute its harm."""
         return self.refutes(self.since(max(onset_s, now_s - FRESH_S)))
 
     def memory(self) -> dict[str, Any] | None:
-        """State of the test as JSON values, None without a test or without labels."""
+        """What the rows gave, as JSON values; None without a test or without labels."""
         if self._detector is None:
             return None
-        return {"frames": len(self.answers), **self._detector.state()}
+        return {"frames": len(self.answers), "evidence": self._priced().tolist()}
+
+    def _priced(self) -> FloatArray:
+        """Evidence against each accuracy that the site may be held to, times its price."""
+        assert self._detector is not None
+        assert self.promise is not None
+        most = HEADROOM * self._threshold
+        return np.minimum(self._detector.evidence * self.promise.prices_F, most)
 
     def _sum(self, chosen_N: Any) -> Seen:
         return Seen(
@@ -204,6 +238,7 @@ class Labelled:
         )
 
 
-def _e_value(null: Null, seen: Seen) -> bool:
-    log_wealth_K = null.log_bets[0] @ seen.counts
-    return bool(np.logaddexp.reduce(log_wealth_K) - math.log(NUM_BETS) >= math.log(CONFIRMS))
+def _wealth(log_bets_FKB: FloatArray, seen: Seen) -> FloatArray:
+    """What one unit grew to by now against each bound [F], its seven bets mixed."""
+    log_wealth_FK = np.minimum(log_bets_FKB @ seen.counts, 460.0)
+    return np.asarray(np.exp(log_wealth_FK).mean(axis=1))

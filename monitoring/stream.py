@@ -250,7 +250,7 @@ class Stream:
         alpha = LABELLED_SHARE * self.plan.false_alarms
         promise = promise_of(
             self.baseline.labelled_CCZ,
-            delta=(1 - LABELLED_DETECTION_SHARE) * alpha,
+            delta=(1 - LABELLED_DETECTION_SHARE) * alpha / self._sharing(),
             margin=self.plan.margin,
         )
         period_s = self.plan.tick_s * self.plan.period_ticks
@@ -266,8 +266,11 @@ class Stream:
 
     def _delta(self) -> float:
         """Chance that a bound is wrong; the promise of a fleet is about those of all domains."""
-        domains = self.plan.max_domains if self.plan.promise == "fleet" else 1
-        return (1 - DETECTION_SHARE) * self._alpha() / domains
+        return (1 - DETECTION_SHARE) * self._alpha() / self._sharing()
+
+    def _sharing(self) -> int:
+        """How many domains share one promise."""
+        return self.plan.max_domains if self.plan.promise == "fleet" else 1
 
 
 def _log10(evidence: FloatArray) -> float:

@@ -6,12 +6,13 @@ import pytest
 from benchmarks.labelled_evidence import (
     PERIOD_S,
     first_look,
+    known,
     promised,
     right_answers,
     verdict_after,
 )
 from benchmarks.monitor_pools import Pool
-from monitoring.labelled import RIGHT, WEEK_S, Labelled, Promise, Seen, weeks_of
+from monitoring.labelled import RIGHT, WEEK_S, Labelled, Seen, weeks_of
 from redshank.store.monitor_rows import LabelledAnswer, StreamKey
 
 
@@ -30,7 +31,8 @@ def test_a_mixture_loses_exactly_what_was_asked_for() -> None:
 
 
 def test_the_benchmark_looks_at_what_the_evaluator_would_see() -> None:
-    rng, promise = np.random.default_rng(2), Promise(0.9, 1000, 0.87)
+    rng = np.random.default_rng(2)
+    promise = promised(rng, pool(900, 100), 1000, alpha=0.01)
     right_WN = rng.random((2, 60)) < [[0.87], [0.5]]
     labelled = Labelled(promise, period_s=PERIOD_S, alpha=0.01)
     line, rows, found = weeks_of(PERIOD_S) / 0.01, [], -1
@@ -47,9 +49,9 @@ def test_the_benchmark_looks_at_what_the_evaluator_would_see() -> None:
         assert evidence is not None
         if found < 0 and evidence.total >= evidence.threshold:
             found = number + 1
-    assert found == first_look(promise.bound, right_WN, line) > 60
+    assert found == first_look(promise, right_WN, line) > 60
     right_N = right_WN[1]
-    after = verdict_after(promise.bound, RIGHT, right_N)
+    after = verdict_after(RIGHT, promise.held_F, promise.prices_F, right_N)
     seen = [Seen(n, float(n), float(right_N[:n].sum())) for n in (after - 1, after)]
     assert [labelled.confirms(one) for one in seen] == [False, True]
-    assert first_look(0.5, np.ones((1, 50), dtype=bool), line) == -1
+    assert first_look(known(0.5), np.ones((1, 50), dtype=bool), line) == -1

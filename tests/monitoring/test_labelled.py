@@ -16,7 +16,7 @@ from monitoring.labelled import (
     Labelled,
     Promise,
     Seen,
-    null_of,
+    log_bets,
     promise_of,
     weeks_of,
 )
@@ -24,7 +24,7 @@ from redshank.store.monitor_rows import LabelledAnswer, StreamKey
 from tests.monitoring.streams import most_false_alarms
 
 KEY = StreamKey("default", "b1", "pier")
-PROMISE = Promise(accuracy=0.9, images=1000, bound=0.87)
+PROMISE = Promise(accuracy=0.9, images=1000, held_F=np.array([0.87]), prices_F=np.ones(1))
 PERIOD_S, ALPHA = 30 * 86_400.0, 0.005
 
 
@@ -59,18 +59,19 @@ def test_the_promise_is_a_lower_bound_less_the_margin() -> None:
     assert promise is not None
     assert promise.accuracy == pytest.approx(900 / 999)
     assert promise.images == 999
-    assert 0.86 < promise.bound < promise.accuracy - 0.01
+    assert 0.84 < promise.bound < promise.accuracy - 0.01 < promise.held_F[-1]
+    assert (np.diff(promise.held_F) > 0).all()
+    assert (np.diff(promise.prices_F) <= 0).all()  # a high accuracy costs most evidence
     surer = promise_of(100 * table_CCZ, delta=0.005, margin=0.01)
     assert surer is not None
-    assert surer.bound == pytest.approx(promise.accuracy - 0.01, abs=0.003)
+    assert surer.bound == pytest.approx(promise.accuracy - 0.01, abs=0.005)
     assert promise_of(np.zeros((2, 2, 3)), delta=0.005, margin=0.0) is None
     assert promise_of(np.zeros((0,)), delta=0.005, margin=0.0) is None
     assert promise_of(np.ones((1, 2, 1)) * [[[0.0], [9.0]]], delta=0.005, margin=0.0) is None
 
 
 def test_the_null_bets_against_its_bound_and_never_more_than_it_has() -> None:
-    null = null_of(RIGHT, 0.87)
-    factors_KB = np.exp(null.log_bets[0])
+    factors_KB = np.exp(log_bets(RIGHT, np.array([0.87]))[0])
     assert (factors_KB > 0).all()
     assert factors_KB @ [0.87, 0.13] == pytest.approx(np.ones(7))  # fair at the bound
     assert (factors_KB @ [0.9, 0.1] < 1).all()  # and losing above it
@@ -80,8 +81,7 @@ def test_the_null_bets_against_its_bound_and_never_more_than_it_has() -> None:
 def test_false_alarms_over_many_streams_with_a_look_after_each_label() -> None:
     streams, weeks, per_week = 400, weeks_of(PERIOD_S), 60
     rng, alarmed = np.random.default_rng(11), np.zeros(400, dtype=bool)
-    null = null_of(RIGHT, PROMISE.bound)
-    line, log_bets_KB = threshold(weeks, 0.05), null.log_bets[0]
+    line, log_bets_KB = threshold(weeks, 0.05), log_bets(RIGHT, PROMISE.held_F)[0]
     M_RK = np.zeros((streams, 7))
     for _ in range(weeks):
         M_RK = M_RK + 1
