@@ -7,7 +7,8 @@
 `push` runs where images are captured, `pull` where they are trained on. Each pass compares names
 and does what is missing, so it may be cut anywhere and run again. Tombstones go both ways: an image
 forgotten on one side goes on the other. What else is gone (expired, or another image has its place)
-is taken back by the home that had put it there, so several homes may share a prefix.
+is taken back by the home that had put it there, so several homes may share a prefix. Before that it
+leaves the name `.redshank`: a mirror without any name is not mounted, and empties nobody's home.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from redshank.records import as_dict, check_schema, from_dict
 
 SCHEMA = 1
 TOMBSTONES = ".deleted/"
+MARK = ".redshank"
 SUFFIXES = (".jpg", ".png")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _IMAGE = re.compile(r"((?!\.)[^/\\]+/[0-9a-f]{64})\.(?:json|jpg|png)")
@@ -128,6 +130,9 @@ def push(root: Path, mirror: ObjectFolder, *, within_s: float = float("inf")) ->
     work.done.uploaded = work.on(missing, lambda key: _upload(mirror, key, here[key]))
 
     def take_back(key: str) -> None:
+        if MARK not in there:
+            mirror.write(MARK, b"")
+            there.add(MARK)
         _remove_there(mirror, key, there)
         state.drop(key)
 
@@ -140,8 +145,16 @@ def pull(root: Path, mirror: ObjectFolder, *, within_s: float = float("inf")) ->
     """Have the field store of this home follow a mirror; every picture is checked by its digest.
 
     Arguments and errors are those of `push`.
+
+    Raises:
+        StageError: also where nothing at all is left of a mirror that images came from.
     """
     store, work, there = FieldStore(root), _Work(within_s), mirror.names()
+    if not there and (known := _State(root, "pulled", str(mirror), store.deleted()).keys):
+        raise StageError(
+            f"{mirror} is empty, and {len(known)} images here came from it: nothing was removed",
+            hint=f"Is it mounted? If it was emptied on purpose, remove {root / STATE}.",
+        )
     _exchange_tombstones(store, mirror, there, work)
     deleted = store.deleted()
     state = _State(root, "pulled", str(mirror), deleted)
