@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,8 @@ class Baseline:
     labelled_CCZ: FloatArray
     accuracy: AccuracyMap | None = None
     """Estimates accuracy without labels; None when the bundle brings no map."""
+    _absolute: dict[tuple[float, float], Null | None] = field(default_factory=dict, repr=False)
+    """Nulls that were built before; all domains of a version share one."""
 
     @property
     def sources(self) -> dict[str, FloatArray]:
@@ -46,6 +48,12 @@ class Baseline:
         None when training held no domain out. A new site is a domain of its own, so the bounds are
         lowered by how much held-out domains differ among themselves.
         """
+        key = (delta, margin)
+        if key not in self._absolute:
+            self._absolute[key] = self._build_absolute(*key)
+        return self._absolute[key]
+
+    def _build_absolute(self, delta: float, margin: float) -> Null | None:
         if not self.held_out_DCZ.any():
             return None
         domains_DB = np.pad(self.held_out_DCZ.sum(axis=1), ((0, 0), (0, NUM_NOVELTY_BINS)))
