@@ -30,16 +30,22 @@ def interval(right: float, n: float, *, level: float = 0.95) -> tuple[float, flo
 
 def at_least(k: int, n: int, p: float) -> float:
     """P(Binomial(n, p) >= k), with p inside (0, 1)."""
-    log_p, log_q = math.log(p), math.log1p(-p)
-    logs = (
-        math.lgamma(n + 1)
-        - math.lgamma(i + 1)
-        - math.lgamma(n - i + 1)
-        + i * log_p
-        + (n - i) * log_q
-        for i in range(k, n + 1)
-    )
-    return min(math.fsum(math.exp(log) for log in logs), 1.0)
+    if k <= 0:
+        return 1.0
+    return _tail(k, n, p) if k > n * p else 1.0 - _tail(n - k + 1, n, 1 - p)
+
+
+def _tail(k: int, n: int, p: float) -> float:
+    """P(Binomial(n, p) >= k) for k beyond the mean, where terms fall: few of them count."""
+    log_choices = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    term = math.exp(log_choices + k * math.log(p) + (n - k) * math.log1p(-p)) if k <= n else 0.0
+    total = 0.0
+    for i in range(k, n + 1):
+        total += term
+        if term <= 1e-17 * total:
+            break
+        term *= (n - i) / (i + 1) * p / (1 - p)
+    return min(total, 1.0)
 
 
 def _root(rising: Callable[[float], float]) -> float:

@@ -111,11 +111,11 @@ class Inference:
         answers: list[Answer | Refusal | None] = [None] * len(jobs)
         events: list[Recorded] = []
         for served, group in self._decoded(jobs, answers, events):
-            images_NHW3 = np.stack([decoded.image_HW3 for decoded in group])
-            predictions = self._predict(served, images_NHW3)
-            if predictions is None:
+            found = self._predict(served, group)
+            if found is None:
                 events += [self._event(d.job, served, "internal") for d in group]
                 continue
+            predictions, images_NHW3 = found
             self._answer(served, group, predictions, answers)
             if self._rules.watched:
                 events += self._watch(served, group, predictions, fingerprints(images_NHW3))
@@ -174,18 +174,21 @@ class Inference:
             job.data, spec.height, spec.width, max_pixels=rules.max_pixels, max_s=rules.decode_s
         )
 
-    def _predict(self, served: Served, images_NHW3: ImageArray) -> Predictions | None:
+    def _predict(
+        self, served: Served, group: Sequence[_Decoded]
+    ) -> tuple[Predictions, ImageArray] | None:
         """One run of one bundle; when it fails, only its own images are `internal`."""
         began = time.perf_counter()
-        try:
+        try:  # pixels of the live bundle's size do not fit a canary of another size
+            images_NHW3 = np.stack([decoded.image_HW3 for decoded in group])
             predictions = served.model.predict(images_NHW3)
             if not np.isfinite(predictions.confidence_N).all():
                 raise FloatingPointError("the model answers NaN")
         except Exception:  # a broken canary must not take the live bundle's answers with it
-            log.exception("bundle %s failed on %d images", served.version, len(images_NHW3))
+            log.exception("bundle %s failed on %d images", served.version, len(group))
             return None
-        self._metrics.ran(served.version, len(images_NHW3), time.perf_counter() - began)
-        return predictions
+        self._metrics.ran(served.version, len(group), time.perf_counter() - began)
+        return predictions, images_NHW3
 
     def _answer(
         self,

@@ -7,7 +7,9 @@ import pytest
 from monitoring.clopper_pearson import at_least, interval
 
 
-@pytest.mark.parametrize(("right", "n"), [(21, 40), (0, 30), (30, 30), (1, 7), (950, 1000)])
+@pytest.mark.parametrize(
+    ("right", "n"), [(21, 40), (0, 30), (30, 30), (1, 7), (950, 1000), (14000, 20000)]
+)
 def test_the_ends_are_where_the_tails_are_half_of_what_is_left(right: int, n: int) -> None:
     lower, upper = interval(right, n)
     assert lower <= right / n <= upper

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from redshank.bundle import MODEL_FILE
 from redshank.events import iter_spool
 from redshank.fieldstore import FieldStore
 from redshank.registry import Canary
+from serving.engine import Job
+from serving.refusal import Refusal
 from serving.worker import Worker
 
 StartClient = Callable[..., Any]
@@ -216,6 +219,23 @@ def test_a_canary_that_falls_over_takes_no_live_answer_with_it(
     assert sorted((e.domain, e.outcome) for e in spooled) == [
         ("first", "ok"), ("gate-1", "internal"), ("gate-2", "ok"),
     ]  # fmt: skip
+
+
+def test_pixels_of_another_size_than_the_canarys_take_no_live_answer_with_them(
+    start: StartClient, home: Any, image: MakeImage
+) -> None:
+    canary = Canary(home.two, ("gate-1",), 1.0)
+    home.registry.set_canary("default", canary, actor="test", reason="", at_s=2.0)
+    _, worker = start()
+
+    def job(domain: str, data: Any) -> Any:
+        snapshot = worker.watcher.snapshot
+        return Job(data, "r", domain, "", "c", snapshot, 1e9, time.perf_counter(), False, 9.0)
+
+    pixels = np.zeros((7, 9, 3), np.uint8)
+    mixed = [job("gate-1", pixels), job("gate-1", image(0)), job("gate-2", image(0))]
+    answers = worker._inference.work(mixed)
+    assert [isinstance(answer, Refusal) for answer in answers] == [True, True, False]
 
 
 def test_releases_are_taken_over_though_housekeeping_fails(
