@@ -29,9 +29,9 @@ def bring_up_to_date(store: MonitorStore, bundles: Path, plan: Plan) -> int:
     Returns:
         How many streams were rewritten; 0 when none was older.
     """
-    rows = store.streams()
-    if not any(_is_older(row) for row in rows):
+    if not is_older(store):
         return 0
+    rows = store.streams()
     rebuilt = rebuild(store, bundles, plan)
     written = []
     for row in rows:
@@ -41,6 +41,11 @@ def bring_up_to_date(store: MonitorStore, bundles: Path, plan: Plan) -> int:
             written.append(replace(row, memory={**row.memory, **parts}))
     store.commit(TickWrite(tick=store.last_tick(), streams=tuple(written)))
     return len(written)
+
+
+def is_older(store: MonitorStore) -> bool:
+    """Whether a stream holds state of an older detector."""
+    return any(_is_older(row) for row in store.streams())
 
 
 def _is_older(row: StreamRow) -> bool:

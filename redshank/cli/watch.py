@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from redshank.cli import Options, Settings, print_json
-from redshank.errors import UsageError
+from redshank.errors import InputError, UsageError
 from redshank.files import parse_rfc3339
 
 
@@ -173,11 +173,17 @@ def _accept(settings: Settings, domain: str, options: Options) -> int:
 
 
 def _replay(settings: Settings) -> int:
+    from monitoring.older_state import is_older
     from monitoring.replay import differing
     from monitoring.watch import plan_of
     from redshank.store.monitor import open_monitor
 
     store = open_monitor(settings.home.monitor_database, create=False)
+    if is_older(store):
+        raise InputError(
+            "the detectors' state was written by an older redshank, there is nothing to compare",
+            hint="`redshank watch --once` rebuilds it from the counts.",
+        )
     different = differing(store, settings.home.path("bundles"), plan_of(settings))
     for key in different:
         print(f"{key.model} {key.version} {key.domain}: state differs from its windows")
