@@ -181,13 +181,22 @@ def _as_json(queue: AuditQueue) -> dict[str, object]:
 
 
 def _classes(settings: Settings, model: str) -> tuple[str, ...]:
-    """Classes of the live version; none when the model was never released here."""
+    """Classes of the live version; none when no model was ever released here.
+
+    Raises:
+        InputError: others were, this one was not.
+    """
     from redshank.bundle import read_bundle
     from redshank.registry import Registry
 
     registry = Registry(settings.home.path("models"), settings.home.path("bundles"))
-    if model not in registry.names():
+    if not (names := registry.names()):
         return ()
+    if model not in names:
+        raise InputError(
+            f"no model {model!r} was released here{did_you_mean(model, names)}",
+            hint="`redshank models list` names them; say --model NAME.",
+        )
     live = registry.bundle_path(registry.read(model).live)
     return read_bundle(live, verify=False).classes
 

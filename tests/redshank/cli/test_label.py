@@ -85,6 +85,10 @@ def test_a_label_that_is_no_class_stops_the_import_unless_it_is_wanted(
     store = open_control(f"sqlite:///{home}/control.db")
     assert store.labels([A, B]) == {}
     assert store.labels_given() == ()
+    assert main(["label", "import", file, "--model", "defualt"]) == 1  # no way around the check
+    assert (
+        "no model 'defualt' was released here. Did you mean 'default'?" in capsys.readouterr().err
+    )
     assert main(["label", "import", file, "--other-classes"]) == 0
     assert store.labels([A, B]) == {A: known, B: f"{known}s"}
 
