@@ -197,9 +197,7 @@ def test_any_domain_is_a_plain_folder(tmp_path: Path, domain: str) -> None:
     assert len(store.images(domain)) == 1
     assert store.domains() == (domain,)
     assert [path.name for path in tmp_path.iterdir()] == ["field"]
-    folders = [p for p in root.iterdir() if not p.name.startswith(".")]
-    assert len(folders) == 1
-    assert folders[0].parent == root
+    assert len([p for p in root.iterdir() if not p.name.startswith(".")]) == 1
 
 
 def test_impossible_names_and_digests_are_refused(tmp_path: Path) -> None:
@@ -215,8 +213,7 @@ def test_a_torn_file_is_left_out(tmp_path: Path) -> None:
     store = FieldStore(tmp_path)
     add(store, 1)
     add(store, 2)
-    image = store.images("gate-1")[0]
-    image.path.write_bytes(b"")
+    store.images("gate-1")[0].path.write_bytes(b"")
     assert len(store.images("gate-1")) == 1
 
 
