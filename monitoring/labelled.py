@@ -41,8 +41,6 @@ CONFIRMS = 20.0
 """Evidence from which labels confirm or refute an alarm that is open: wrong at most once in 20."""
 REFUTED_LOSS = 0.1
 """Loss of accuracy, as a ratio, that labels must rule out to refute an alarm of harm."""
-FRESH_S = WEEK_S
-"""How old a labelled answer may be to refute an alarm."""
 HEADROOM = 1e3
 """Evidence is capped at so many times the threshold, so that labels can unsay what labels said."""
 RIGHT = np.array([1.0, 0.0])
@@ -208,20 +206,31 @@ class Labelled:
 
     def refutes(self, seen: Seen) -> bool:
         """Whether these answers rule out a loss of `REFUTED_LOSS` against the reference."""
-        least = 0.0 if self.promise is None else self.promise.accuracy - REFUTED_LOSS
-        if not 0 < least < 1:
-            return False
-        return bool(_wealth(log_bets(1 - RIGHT, np.array([1 - least])), seen)[0] >= CONFIRMS)
+        return self._rules_out(seen, CONFIRMS)
 
     def refuted_since(self, onset_s: float, *, now_s: float) -> bool:
-        """Whether fresh labelled answers since the onset of an alarm refute its harm."""
-        return self.refutes(self.since(max(onset_s, now_s - FRESH_S)))
+        """Whether fresh labelled answers since the onset of an alarm refute its harm.
+
+        Fresh are those since the onset and, from its second week on, since the week before this one
+        began. Evidence holds however often one looks only from a start that stays, so each of these
+        starts is a test of its own: start k = 1, 2, ... errs at most once in 20 k (k + 1), all of
+        them together once in 20, and the first one, k = 0, once in 20 too.
+        """
+        start = max(0, int((now_s - onset_s) // WEEK_S) - 1)
+        seen = self.since(onset_s + start * WEEK_S)
+        return self._rules_out(seen, CONFIRMS * max(1, start * (start + 1)))
 
     def memory(self) -> dict[str, Any] | None:
         """What the rows gave, as JSON values; None without a test or without labels."""
         if self._detector is None:
             return None
         return {"frames": len(self.answers), "evidence": self._priced().tolist()}
+
+    def _rules_out(self, seen: Seen, evidence: float) -> bool:
+        least = 0.0 if self.promise is None else self.promise.accuracy - REFUTED_LOSS
+        if not 0 < least < 1:
+            return False
+        return bool(_wealth(log_bets(1 - RIGHT, np.array([1 - least])), seen)[0] >= evidence)
 
     def _priced(self) -> FloatArray:
         """Evidence against each accuracy that the site may be held to, times its price."""

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import closing
 from pathlib import Path
 
+from redshank.errors import SchemaError
 from redshank.events import OK, Event, spool_files
 from redshank.records import from_dict
 
@@ -38,6 +39,9 @@ def _matching(path: Path, digests: Collection[str]) -> Iterator[Event]:
     except sqlite3.Error:  # half-created, damaged, or it has just expired
         return
     for (text,) in rows:
-        event = from_dict(Event, json.loads(text), source=str(path), ignore_unknown=True)
+        try:
+            event = from_dict(Event, json.loads(text), source=str(path), ignore_unknown=True)
+        except (ValueError, SchemaError):  # a damaged row, as above
+            continue
         if event.outcome == OK and event.class_index >= 0:
             yield event

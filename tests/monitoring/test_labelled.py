@@ -149,6 +149,9 @@ def test_labels_of_an_open_alarm_confirm_refute_or_leave_open() -> None:
     assert not blind.refutes(Seen(900, 900.0, 900.0))
 
 
+DAY_S = 86_400.0
+
+
 @pytest.mark.parametrize(("accuracy", "verdict"), [(0.87, "confirms"), (0.8, "refutes")])
 def test_confirming_and_refuting_err_at_most_once_in_twenty(accuracy: float, verdict: str) -> None:
     rng, found = np.random.default_rng(4), labelled(0, 0)
@@ -171,7 +174,18 @@ def test_frames_of_a_scene_share_their_weight_and_old_ones_do_not_refute() -> No
     many = labelled(95, 5)
     assert many.refuted_since(1000.0, now_s=1100.0)
     assert not many.refuted_since(1090.0, now_s=1100.0)
-    assert not many.refuted_since(1000.0, now_s=1100.0 + 8 * 86_400)
+    assert many.refuted_since(1000.0, now_s=1100.0 + 13 * DAY_S)
+    assert not many.refuted_since(1000.0, now_s=1100.0 + 14 * DAY_S)
+
+
+def test_a_later_start_of_the_labels_that_refute_needs_more_evidence() -> None:
+    many = labelled(80, 5)  # evidence 57; received between 1,000 and 1,085 s
+    onsets = [1000.0 - weeks * 7 * DAY_S for weeks in range(3)]
+    assert [many.refuted_since(onset, now_s=1100.0 + 7 * DAY_S) for onset in onsets] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_without_a_promise_or_labels_there_is_no_evidence() -> None:

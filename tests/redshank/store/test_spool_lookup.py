@@ -32,5 +32,7 @@ def test_what_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "w1-1.db").touch()
     with EventWriter(tmp_path, "w2") as writer:
         writer.append([make_event(image_sha256=A)])
+    with EventWriter(tmp_path, "w3", encode=lambda _: f'{{"image_sha256":"{A}", torn') as writer:
+        writer.append([make_event(image_sha256=A)])
     assert len(find_events(tmp_path, {A})) == 1
     assert find_events(tmp_path, set()) == []
