@@ -7,6 +7,7 @@ N images, C classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,11 @@ Array = npt.NDArray[Any]
 
 TEMPERATURE_RANGE = 4.0
 """A precision whose temperature would leave fp32's by more than this factor is not repaired."""
+NO_IMAGE = "no image to judge it by"
+_OTHERWISE = (
+    "calibrate on more images (calibration_images), or allow more: a wider margin is a decision, "
+    "not a repair."
+)
 
 
 class PrecisionError(StageError):
@@ -59,6 +65,8 @@ def matched_temperature(fp32_NC: Array, other_NC: Array, temperature: float) -> 
         other_NC: logits of the same images in the other precision.
         temperature: of fp32.
     """
+    if not np.isfinite(other_NC).all():
+        return temperature  # the gate refuses it, see `reasons_against`
     wanted_NC = calibrated(fp32_NC, temperature)
 
     def cross_entropy(inverse: float) -> float:
@@ -97,12 +105,15 @@ def precision_row(
         fp32_temperature: of fp32.
         temperature: of the other precision.
     """
-    before_NC, after_NC = calibrated(fp32_NC, fp32_temperature), calibrated(other_NC, temperature)
-    class_before_N, class_after_N = before_NC.argmax(axis=1), after_NC.argmax(axis=1)
     images, known_N = len(fp32_NC), label_N >= 0
     labelled = int(known_N.sum())
     if not images:
         return PrecisionRow(domain, 0, 0, None, None, 0.0, 0.0, 0.0, 1.0, 0.0)
+    if not np.isfinite(other_NC).all():
+        nan = float("nan")
+        return PrecisionRow(domain, images, labelled, None, None, 0.0, nan, nan, 1.0, nan)
+    before_NC, after_NC = calibrated(fp32_NC, fp32_temperature), calibrated(other_NC, temperature)
+    class_before_N, class_after_N = before_NC.argmax(axis=1), after_NC.argmax(axis=1)
     cells = [
         cell_counts(p_NC.argmax(axis=1), p_NC.max(axis=1), num_classes=fp32_NC.shape[1]) / images
         for p_NC in (before_NC, after_NC)
@@ -128,7 +139,9 @@ def precision_row(
 def reasons_against(row: PrecisionRow, limits: Limits) -> tuple[str, ...]:
     """What speaks against it in one domain, in words; empty when nothing does."""
     if not row.images:
-        return ("no image to judge it by",)
+        return (NO_IMAGE,)
+    if math.isnan(row.logits):
+        return ("answers are not finite numbers; half precision ends at 65504",)
     drop = (row.accuracy_fp32 or 0.0) - (row.accuracy or 0.0)
     shift = abs(row.confidence - row.confidence_fp32)
     found = []
@@ -154,10 +167,11 @@ def checked_precision(precision: str, rows: Sequence[PrecisionRow], limits: Limi
     """
     against = [f"{row.domain}: {why}" for row in rows for why in reasons_against(row, limits)]
     if against or not rows:
+        unseen = not all(row.images for row in rows)
         raise PrecisionError(
             f"{precision} does not answer as fp32 does. {'. '.join(against)}.\n{format_rows(rows)}",
-            hint="Leave it out of export.precision.further, calibrate on more images "
-            "(calibration_images), or allow more: a wider margin is a decision, not a repair.",
+            hint="Leave it out of export.precision.further, "
+            + ("or give the domain validation or unlabelled images." if unseen else _OTHERWISE),
         )
 
 

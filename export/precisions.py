@@ -124,11 +124,14 @@ def calibration_items(
 ) -> tuple[Item, ...]:
     """Training images of one domain, labelled or not; at most half of them, or of its `val` images.
 
-    Half, so that others are left to judge by where a domain has no `val` images.
+    Half, so that others are left to judge by where a domain has no `val` images. A domain of one
+    image has none to calibrate on: it is judged by it.
     """
     inside = [item for item in manifest.items if item.domain == domain]
-    pool = [i for i in inside if i.split == "train"] or [i for i in inside if i.split == "val"]
-    count = min(limit, max(1, len(pool) // 2)) if pool else 0
+    val = [item for item in inside if item.split == "val"]
+    train = [item for item in inside if item.split == "train"]
+    pool = train or val
+    count = min(limit, max(len(pool) // 2, 1 if train and val else 0))
     drawn = np.random.default_rng(seed).choice(len(pool), size=count, replace=False) if pool else ()
     return tuple(pool[i] for i in sorted(drawn))
 
@@ -144,8 +147,7 @@ def _one(
     graph, golden_name, reference_name = precision_files(precision)
     path = fp32.folder / graph
     pixels = _pixels(fp32, [item for items in calibration.values() for item in items])
-    _write_graph(precision, fp32.folder / MODEL_FILE, path, pixels, plan)
-    session = open_session(path, providers=[CPU])
+    session = _made(precision, fp32.folder / MODEL_FILE, path, pixels, plan)
     temperature = _temperature(fp32, session, np.concatenate(pixels))
     answers = all_answers(session, fp32.run, fp32.manifest, fp32.items)
     rows = _rows(fp32, answers, calibration, temperature)
@@ -172,6 +174,27 @@ def _pixels(fp32: Fp32, items: Sequence[Item]) -> list[Pixels]:
     side = fp32.run.backbone.image_size
     chunks = pixel_chunks(fp32.manifest, items, height=side, width=side, size=CALIBRATION_BATCH)
     return list(chunks)
+
+
+def _made(
+    precision: str, source: Path, target: Path, pixels: Sequence[Pixels], plan: PrecisionPlan
+) -> Any:
+    """A session of the graph in another precision.
+
+    Raises:
+        PrecisionError: this network cannot be had in it.
+    """
+    try:
+        _write_graph(precision, source, target, pixels, plan)
+        return open_session(target, providers=[CPU])
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # converters meet unknown networks with many types
+        reason = str(error).strip() or type(error).__name__
+        raise PrecisionError(
+            f"{precision} cannot be made of this network: {reason}",
+            hint="Leave it out of export.precision.further.",
+        ) from error
 
 
 def _write_graph(

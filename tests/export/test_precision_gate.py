@@ -58,6 +58,19 @@ def test_unlabelled_and_empty_domains() -> None:
         "dunes", FP32[:0], FP32[:0], unknown[:0], fp32_temperature=2.0, temperature=2.0
     )
     assert reasons_against(nothing, Limits()) == ("no image to judge it by",)
+    with pytest.raises(PrecisionError, match="dunes: no image") as caught:
+        checked_precision("int8", [GOOD, nothing], Limits())
+    assert "give the domain validation or unlabelled images" in caught.value.hint
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_answer_that_is_no_number_refuses_whatever_is_allowed(bad: float) -> None:
+    other = OTHER.copy()
+    other[7, 2] = bad
+    assert matched_temperature(FP32, other, 2.0) == 2.0
+    row = precision_row("coast", FP32, other, LABEL, fp32_temperature=2.0, temperature=2.0)
+    with pytest.raises(PrecisionError, match="coast: answers are not finite numbers"):
+        checked_precision("fp16", [row], Limits(1.0, 0.0, 1.0, 1.0))
 
 
 def test_temperature_undoes_a_change_of_scale_and_is_the_best_of_a_grid() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from export.answers import all_answers
 from export.assemble import export_run
@@ -22,6 +23,8 @@ from redshank.onnx_session import open_session
 from redshank.preprocess import decode_image
 from redshank.reference import Reference, read_reference
 from redshank.run import read_run
+
+from .conftest import PLAN, MakeRun, random_network
 
 LOOSE = Limits(accuracy_drop=0.3, agreement=0.5, confidence_shift=0.05, cells_moved=1.0)
 FURTHER = PrecisionPlan(further=PRECISIONS, calibration_images=6, limits=LOOSE)
@@ -123,6 +126,49 @@ def test_calibration_leaves_images_to_judge_by(run_dir: Path) -> None:
     )
     assert len(calibration_items(validation, "marsh", limit=1000)) == 6
     assert calibration_items(manifest, "nowhere", limit=9) == ()
+
+
+def test_a_single_image_is_left_to_judge_by_where_nothing_else_is(run_dir: Path) -> None:
+    manifest = read_manifest(run_dir / "manifest.jsonl")
+    train = next(i for i in manifest.items if i.split == "train")
+    val = next(i for i in manifest.items if i.domain == train.domain and i.split == "val")
+    for items, expected in (((train,), ()), ((val,), ()), ((train, val), (train,))):
+        small = dataclasses.replace(manifest, items=items)
+        assert calibration_items(small, train.domain, limit=9) == expected
+
+
+def test_half_precision_that_overflows_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
+    network = random_network()
+    with torch.no_grad():
+        for norm in (m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+            norm.weight.mul_(60)
+    run_dir, limits = make_run(network=network), Limits(1.0, 0.0, 1.0, 1.0)
+    partly = PrecisionPlan(("fp16",), require=False, limits=limits)
+    said: list[str] = []
+    plain = dataclasses.replace(PLAN, precision=partly)
+    folder = export_run(run_dir, tmp_path / "bundles", plain, say=said.append)
+    assert read_bundle(folder).artefacts == ()
+    assert sorted(p.name for p in folder.iterdir()) == sorted(
+        [*read_bundle(folder).files, "bundle.json"]
+    )
+    assert [line for line in said if "coast: answers are not finite numbers" in line]
+
+
+def test_a_network_that_cannot_be_quantised_is_refused_too(
+    scratch: Fp32, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_source: Path, target: Path, _pixels: Any, **_options: Any) -> None:
+        target.write_bytes(b"half a graph")
+        raise RuntimeError("unsupported operator")
+
+    monkeypatch.setattr("export.precisions.int8_for_cpu", broken)
+    with pytest.raises(PrecisionError, match=r"int8 cannot be made .* unsupported operator"):
+        add_precisions(scratch, PrecisionPlan(("int8",)), no_reference)
+    said: list[str] = []
+    partly = PrecisionPlan(("int8",), require=False)
+    assert add_precisions(scratch, partly, no_reference, say=said.append) == ()
+    assert not (scratch.folder / "model.int8.onnx").exists()
+    assert said[-1].startswith("left out: int8 cannot be made")
 
 
 def test_an_unknown_precision_is_refused_before_any_work(
