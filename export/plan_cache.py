@@ -28,12 +28,11 @@ from redshank.files import (
     to_json,
     write_atomic,
 )
+from redshank.plan_on_demand import PLAN_FILE, SIDECAR_FILE
 from redshank.records import as_dict, from_dict
 
 from .tensorrt_plan import OLDEST, BuildSpec, build_plan
 
-PLAN_FILE = "model.plan"
-SIDECAR_FILE = "plan.json"
 EXTRAS = {"tensorrt": "gpu", "tensorrt_rtx": "tensorrt-rtx"}
 """Library -> the extra that brings it, in order of preference."""
 NO_DEVICE = "none"

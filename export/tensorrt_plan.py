@@ -32,10 +32,6 @@ class BuildSpec:
     workspace_bytes: int = 1 << 30
     optimization_level: int = 3
     """0 builds fastest, 5 runs fastest."""
-    version_compatible: bool = False
-    """Loads in later TensorRT versions too, a little slower."""
-    refit: bool = False
-    """Weights of a retrained network of the same shape can be put in later."""
     tf32: bool = False
     """Round to 10 bits of mantissa in matrix products: faster, but golden answers do not hold."""
 
@@ -55,7 +51,7 @@ def build_plan(
         onnx_path: the graph; only its batch axis may be free.
         spec: see `BuildSpec`.
         timing_cache: measured tactics of an earlier build, empty to start one; None does without
-            (TensorRT-RTX has none).
+            (TensorRT-RTX has none). One that TensorRT does not take is replaced by an empty one.
         say: gets TensorRT's warnings and errors.
 
     Returns:
@@ -75,19 +71,34 @@ def build_plan(
             hint="The bundle still runs on ONNX Runtime.",
         )
     config = _configured(library, builder, spec)
-    if timing_cache is not None:
-        cache = config.create_timing_cache(timing_cache)
-        config.set_timing_cache(cache, ignore_mismatch=False)
+    # TensorRT wants it alive until the plan is built
+    tactics = None if timing_cache is None else _tactics(config, timing_cache, say)
     if config.add_optimization_profile(_profile(builder, network, spec)) < 0:
-        raise BuildError(f"TensorRT refuses the batch sizes of {spec}")
+        raise BuildError(
+            f"TensorRT refuses batches of {spec.min_batch} to {spec.max_batch}, best "
+            f"{spec.best_batch}"
+        )
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise BuildError(
             f"TensorRT {library.__version__} built nothing of {onnx_path.name}",
             hint="Its own messages above say why.",
         )
-    measured = b"" if timing_cache is None else bytes(config.get_timing_cache().serialize())
-    return bytes(plan), measured
+    return bytes(plan), b"" if tactics is None else bytes(tactics.serialize())
+
+
+def _tactics(config: Any, measured: bytes, say: Callable[[str], None]) -> Any | None:
+    """The timing cache that the builder uses: what was measured before where it fits, else anew.
+
+    It does not fit when it is damaged or was measured on a device of other properties, which two
+    devices of one compute capability may have.
+    """
+    for data in dict.fromkeys((measured, b"")):
+        tactics = config.create_timing_cache(data)
+        if tactics is not None and config.set_timing_cache(tactics, ignore_mismatch=False):
+            return tactics
+        say("TensorRT does not take the timing cache that is here: tactics are measured anew")
+    return None
 
 
 def _configured(library: Any, builder: Any, spec: BuildSpec) -> Any:
@@ -95,10 +106,6 @@ def _configured(library: Any, builder: Any, spec: BuildSpec) -> Any:
     config.set_memory_pool_limit(library.MemoryPoolType.WORKSPACE, spec.workspace_bytes)
     config.builder_optimization_level = spec.optimization_level
     config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
-    if spec.version_compatible:
-        config.set_flag(library.BuilderFlag.VERSION_COMPATIBLE)
-    if spec.refit:
-        config.set_flag(library.BuilderFlag.REFIT)
     if not spec.tf32:
         config.clear_flag(library.BuilderFlag.TF32)
     return config

@@ -33,7 +33,7 @@ class TensorRTSession:
 
     Raises:
         IntegrityError: the plan does not fit this library or device.
-        EngineError: CUDA refuses memory or a stream.
+        EngineError: no memory, stream or execution context is to be had.
     """
 
     def __init__(self, library: Any, cuda: Any, plan: bytes) -> None:
@@ -50,6 +50,10 @@ class TensorRTSession:
                 hint="Delete it from the plan cache; it is built again on the next need.",
             )
         self._engine, self._context = engine, engine.create_execution_context()
+        if self._context is None:
+            raise EngineError(
+                "TensorRT makes no execution context, mostly for want of device memory"
+            )
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         mode = library.TensorIOMode
         self._inputs = [n for n in names if engine.get_tensor_mode(n) == mode.INPUT]
@@ -57,12 +61,12 @@ class TensorRTSession:
         smallest, _, largest = engine.get_tensor_profile_shape(self._inputs[0], 0)
         self.min_batch, self.max_batch = int(smallest[0]), int(largest[0])
         self._stream = self._ask(cuda.cudaStreamCreate())
-        self._types = {name: self._numpy_type(name) for name in names}
         try:
+            self._types = {name: self._numpy_type(name) for name in names}
             for name in names:
                 self._memory[name] = self._ask(cuda.cudaMalloc(self._bytes(name)))
                 self._context.set_tensor_address(name, self._memory[name])
-        except EngineError:
+        except (EngineError, IntegrityError):
             self.close()
             raise
 

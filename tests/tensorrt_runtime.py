@@ -81,7 +81,14 @@ class FakeRuntime:
             pass
 
     def __init__(
-        self, cuda: FakeCuda, *, fits: bool = True, runs: bool = True, gain: float = 1
+        self,
+        cuda: FakeCuda,
+        *,
+        fits: bool = True,
+        runs: bool = True,
+        gain: float = 1,
+        has_room: bool = True,
+        output_type: int = TYPES.FLOAT,
     ) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.cuda, self.runs, self.gain = cuda, runs, gain
@@ -101,10 +108,10 @@ class FakeRuntime:
             num_io_tensors=3,
             get_tensor_name=lambda i: list(ENDS)[i],
             get_tensor_mode=lambda name: ENDS[name][0],
-            get_tensor_dtype=lambda name: ENDS[name][1],
+            get_tensor_dtype=lambda name: TYPES.UINT8 if name == "image" else output_type,
             get_tensor_shape=lambda name: ENDS[name][2],
             get_tensor_profile_shape=lambda name, _: [(n, *ENDS[name][2][1:]) for n in (1, 4, 8)],
-            create_execution_context=lambda: context,
+            create_execution_context=lambda: context if has_room else None,
         )
         self.Runtime = lambda _: Recorder(
             "Runtime",

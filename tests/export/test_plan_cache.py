@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from export.plan_cache import (
-    PLAN_FILE,
     PlanRecord,
     cached_plan,
     load_library,
@@ -17,6 +16,7 @@ from export.plan_cache import (
 from export.tensorrt_plan import BuildSpec
 from redshank.errors import InputError, IntegrityError, MissingPartError
 from redshank.files import sha256_bytes
+from redshank.plan_on_demand import PLAN_FILE
 
 
 def library(name: str = "tensorrt", version: str = "10.16.1.11") -> ModuleType:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import onnx
@@ -30,6 +31,7 @@ class FakeTensorRT:
         plan: bytes | None = b"PLAN",
         shape: tuple[int, ...] = (-1, 32, 32, 3),
         profile_index: int = 0,
+        takes: tuple[bytes, ...] = (b"", b"OLD"),
     ) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.Builder, self.OnnxParser = self._builder, self._parser
@@ -37,11 +39,12 @@ class FakeTensorRT:
         self.plan = plan
         image = self._of("ITensor", name="image", shape=shape)
         self.network = self._of("INetworkDefinition", num_inputs=1, get_input=lambda _: image)
-        cache = self._of("ITimingCache", serialize=lambda: b"MEASURED")
         self.config = self._of(
             "IBuilderConfig",
-            create_timing_cache=lambda _: cache,
-            get_timing_cache=lambda: cache,
+            create_timing_cache=self._cache,
+            set_timing_cache=lambda cache, ignore_mismatch: (
+                not ignore_mismatch and cache.data in takes
+            ),
             add_optimization_profile=lambda _: profile_index,
         )
 
@@ -68,6 +71,11 @@ class FakeTensorRT:
             raise AttributeError(f"tensorrt 11.4 has no enumeration {name!r}")
         return Enumeration(name)
 
+    def _cache(self, data: bytes) -> Any:
+        """As the real one: nothing of damaged data; `serialize` says what it was made of."""
+        cache = SimpleNamespace(data=data, serialize=lambda: b"MEASURED " + data)
+        return None if data == b"DAMAGED" else cache
+
     def _of(self, kind: str, **members: Any) -> Recorder:
         return Recorder(kind, self.calls, **members)
 
@@ -80,7 +88,7 @@ class FakeTensorRT:
 def test_profile_workspace_and_typing() -> None:
     library = FakeTensorRT()
     spec = BuildSpec(min_batch=1, best_batch=4, max_batch=16, workspace_bytes=1 << 20)
-    assert build_plan(library, Path("model.onnx"), spec, timing_cache=b"") == (b"PLAN", b"MEASURED")
+    assert build_plan(library, Path("model.onnx"), spec, timing_cache=b"")[0] == b"PLAN"
     shapes = [(size, 32, 32, 3) for size in (1, 4, 16)]
     assert ("IOptimizationProfile", "set_shape", "image", *shapes) in library.calls
     pool = library.MemoryPoolType.WORKSPACE
@@ -93,21 +101,30 @@ def test_profile_workspace_and_typing() -> None:
 
 def test_options_become_flags() -> None:
     library = FakeTensorRT()
-    spec = BuildSpec(version_compatible=True, refit=True, tf32=True, optimization_level=5)
-    build_plan(library, Path("model.onnx"), spec)
-    flags = [call[2] for call in library.calls if call[1] == "set_flag"]
-    assert flags == [library.BuilderFlag.VERSION_COMPATIBLE, library.BuilderFlag.REFIT]
+    build_plan(library, Path("model.onnx"), BuildSpec(tf32=True, optimization_level=5))
     assert ("IBuilderConfig", "builder_optimization_level", 5) in library.calls
     assert not [call for call in library.calls if call[1] == "clear_flag"]
 
 
 def test_timing_cache_goes_in_and_comes_out_or_is_left_alone() -> None:
-    library = FakeTensorRT()
-    build_plan(library, Path("model.onnx"), BuildSpec(), timing_cache=b"OLD")
-    assert ("IBuilderConfig", "create_timing_cache", b"OLD") in library.calls
+    for before in (b"OLD", b""):
+        found = build_plan(FakeTensorRT(), Path("model.onnx"), BuildSpec(), timing_cache=before)
+        assert found == (b"PLAN", b"MEASURED " + before)
     without = FakeTensorRT()
     assert build_plan(without, Path("model.onnx"), BuildSpec())[1] == b""
     assert not [call for call in without.calls if "timing_cache" in call[1]]
+
+
+@pytest.mark.parametrize("before", [b"DAMAGED", b"OTHER DEVICE"])
+def test_a_timing_cache_that_is_not_taken_is_begun_anew(before: bytes) -> None:
+    lines: list[str] = []
+    library = FakeTensorRT()
+    spec = BuildSpec()
+    found = build_plan(library, Path("m.onnx"), spec, timing_cache=before, say=lines.append)
+    assert found == (b"PLAN", b"MEASURED ")
+    assert "measured anew" in lines[0]
+    none = FakeTensorRT(takes=())
+    assert build_plan(none, Path("m.onnx"), spec, timing_cache=before) == (b"PLAN", b"")
 
 
 def test_warnings_are_passed_on_and_chatter_is_not() -> None:
@@ -122,7 +139,7 @@ def test_warnings_are_passed_on_and_chatter_is_not() -> None:
         (FakeTensorRT(parses=False), "refuses model.onnx: node_x: type UInt8"),
         (FakeTensorRT(plan=None), "built nothing of model.onnx"),
         (FakeTensorRT(shape=(-1, -1, -1, 3)), "only the batch axis may be free"),
-        (FakeTensorRT(profile_index=-1), "refuses the batch sizes"),
+        (FakeTensorRT(profile_index=-1), "refuses batches of 1 to 32, best 8"),
     ],
 )
 def test_failures_are_told(library: FakeTensorRT, message: str) -> None:

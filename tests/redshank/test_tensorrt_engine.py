@@ -15,7 +15,7 @@ from tests.colour_bundle import (
     random_images,
     write_colour_bundle,
 )
-from tests.tensorrt_runtime import FakeCuda, FakeRuntime, write_plan
+from tests.tensorrt_runtime import TYPES, FakeCuda, FakeRuntime, write_plan
 
 
 def test_a_plan_answers_in_pieces_of_its_largest_batch() -> None:
@@ -43,6 +43,12 @@ def test_failures_are_told_and_give_memory_back() -> None:
     with pytest.raises(EngineError, match="CUDA: out of memory"):
         TensorRTSession(FakeRuntime(full), full, b"PLAN")
     assert (full.blocks, full.streams) == ({}, 0)
+    with pytest.raises(EngineError, match="no execution context"):
+        TensorRTSession(FakeRuntime(cuda, has_room=False), cuda, b"PLAN")
+    strange = FakeRuntime(cuda, output_type=TYPES.INT64)
+    with pytest.raises(IntegrityError, match="tensor 'logits' of the plan has type"):
+        TensorRTSession(strange, cuda, b"PLAN")
+    assert (cuda.blocks, cuda.streams) == ({}, 0)
     session = TensorRTSession(FakeRuntime(cuda, runs=False), cuda, b"PLAN")
     with pytest.raises(EngineError, match="did not run"):
         session.run(None, {"image": random_images(2)})
