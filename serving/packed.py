@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,15 +58,6 @@ def packed_workers(environment: Mapping[str, str], folder: Path = FOLDER) -> int
     if workers < 1:
         raise ConfigError(f"serving.workers is {workers}, expected 1 or more")
     return workers
-
-
-def replace_dead_workers(environment: MutableMapping[str, str], folder: Path = FOLDER) -> None:
-    """Have BentoML's supervisor start a new worker for one that died, in a container as well.
-
-    There it leaves that to whoever runs the container, who sees nothing while one worker lives.
-    """
-    if folder.is_dir():
-        environment.pop("BENTOML_CONTAINERIZED", None)
 
 
 def _resolved(environment: Mapping[str, str], folder: Path) -> Settings:

@@ -19,12 +19,13 @@ from starlette.types import ASGIApp
 
 from .edge import Edge
 from .lifecycle import worker_lifespan
-from .packed import packed_workers, replace_dead_workers
+from .packed import packed_workers
 from .refusal import Refusal
 from .routes import build_app, sender_of
+from .supervisor import mend_supervisor
 from .worker import Slot
 
-replace_dead_workers(os.environ)
+mend_supervisor()
 SLOT = Slot()
 routes = build_app(SLOT, worker_lifespan(SLOT))
 
