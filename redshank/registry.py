@@ -92,8 +92,7 @@ class Registry:
 
     def history(self, model: str) -> tuple[Release, ...]:
         """All revisions, oldest first."""
-        folder = self.release_path(model).parent / "history"
-        return tuple(_parse(p) for p in sorted(folder.glob("*.json"), key=lambda p: int(p.stem)))
+        return tuple(_parse(path) for path in _revisions(self.release_path(model).parent))
 
     def publish(self, bundle_id: str, *, actor: str, reason: str, at_s: float) -> Release:
         """Make a bundle live after checking every digest; the first call creates the release.
@@ -244,6 +243,18 @@ def checked_name(model: str) -> str:
 
 
 def _parse(path: Path) -> Release:
-    values = read_json(path)
-    check_schema(values, current=SCHEMA, source=str(path))
-    return from_dict(Release, values, source=str(path))
+    try:
+        values = read_json(path)
+        check_schema(values, current=SCHEMA, source=str(path))
+        return from_dict(Release, values, source=str(path))
+    except InputError as error:
+        kept = _revisions(path.parent)
+        if error.hint or not kept:
+            raise
+        hint = f"Put the last revision back, or an older one: cp {kept[-1]} {path}"
+        raise type(error)(error.message, hint=hint) from error
+
+
+def _revisions(folder: Path) -> list[Path]:
+    """Files of the history of a model's folder, oldest first."""
+    return sorted((folder / "history").glob("*.json"), key=lambda path: int(path.stem))

@@ -27,10 +27,12 @@ def registry(tmp_path: Path) -> Registry:
 def _bundle(folder: Path, name: str, model: str = "default") -> None:
     example = json.loads((GOLDEN / "bundle.json").read_text())
     (folder / name).mkdir(parents=True)
-    (folder / name / "model.onnx").write_bytes(name.encode())
-    files = {"model.onnx": sha256_bytes(name.encode())}
+    files = {}
+    for file in ("model.onnx", "golden.npz", "reference.npz"):
+        (folder / name / file).write_bytes(name.encode())
+        files[file] = sha256_bytes(name.encode())
     bundle = from_dict(Bundle, example | {"bundle_id": name, "model": model}, source="golden")
-    write_bundle(folder / name, dataclasses.replace(bundle, files=files))
+    write_bundle(folder / name, dataclasses.replace(bundle, files=files, artefacts=()))
 
 
 def _publish(registry: Registry, bundle_id: str) -> int:
@@ -125,3 +127,17 @@ def test_bundle_of_another_schema_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"schema": 2', '"schema": 5'))
     with pytest.raises(SchemaError, match="schema 5 is not readable"):
         read_bundle(tmp_path / "a")
+
+
+def test_a_damaged_pointer_says_how_to_mend_it(registry: Registry) -> None:
+    _publish(registry, "a")
+    _publish(registry, "b")
+    pointer = registry.release_path("default")
+    for damage in ("{", '{"schema": 1}', "[]"):
+        pointer.write_text(damage)
+        with pytest.raises(InputError, match=r"release\.json") as caught:
+            _publish(registry, "c")
+        kept = pointer.parent / "history" / "2.json"
+        assert damage == "[]" or caught.value.hint.endswith(f"cp {kept} {pointer}")
+    pointer.write_bytes(kept.read_bytes())
+    assert _publish(registry, "c") == 3
