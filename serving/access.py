@@ -103,7 +103,9 @@ def load_access(tokens_file: str, host: str) -> Access:
     except ConfigError:
         raise
     except RedshankError as error:
-        raise ConfigError(error.message, hint=error.hint) from error
+        raise ConfigError(f"serving.tokens_file: {error.message}", hint=error.hint) from error
+    except OSError as error:
+        raise ConfigError(f"serving.tokens_file: {error}") from error
     return Access(grants)
 
 

@@ -24,6 +24,8 @@ from .dead_workers import lost_in
 from .exchange import BODY_S
 from .identity import SALT_FILE, load_salt
 from .lifecycle import SETTINGS_FILE, SUPERVISOR
+from .limits import checked_domain
+from .refusal import Refusal
 
 METRICS = "prometheus_multiproc_dir"
 """Where BentoML has the workers' metrics, below its home."""
@@ -59,6 +61,7 @@ def check(settings: Settings) -> None:
     if home.path(SALT_FILE).exists():
         load_salt(home.path("."))
     _check_numbers(serving)
+    _check_domains(serving)
     _check_mirror(settings.mirror)
     if serving.engine == "tensorrt" and serving.precision == "int8":
         raise ConfigError(
@@ -123,12 +126,28 @@ def _check_numbers(serving: ServingSettings) -> None:
     for name, value in as_dict(serving).items():
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if is_number and not value > 0 and not (name in _MAY_BE_ZERO and value == 0):
-            raise ConfigError(f"serving.{name} is {value}, expected more than 0")
+            expected = "0 or more" if name in _MAY_BE_ZERO else "more than 0"
+            raise ConfigError(f"serving.{name} is {value}, expected {expected}")
+    if serving.port > 65_535:
+        raise ConfigError(f"serving.port is {serving.port}, expected 1 to 65535")
     shares = {"shadow_share": serving.shadow_share}
     shares |= {f"abstain_below[{name}]": value for name, value in serving.abstain_below.items()}
     for name, value in shares.items():
         if not 0 <= value <= 1:
             raise ConfigError(f"serving.{name} is {value}, expected 0 to 1")
+
+
+def _check_domains(serving: ServingSettings) -> None:
+    """A name that no request can carry would keep no image and change no threshold, silently."""
+    for key, names in (
+        ("capture_domains", serving.capture_domains),
+        ("abstain_below", tuple(serving.abstain_below)),
+    ):
+        for name in names:
+            try:
+                checked_domain(name)
+            except Refusal as error:
+                raise ConfigError(f"serving.{key}: {error.message}", hint=error.hint) from error
 
 
 def _check_mirror(mirror: MirrorSettings) -> None:
@@ -187,7 +206,7 @@ def _check_port(host: str, port: int) -> None:
             probe.bind((host, port))
     except socket.gaierror as error:
         raise ConfigError(f"serving.host {host!r} is no address of this machine") from error
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ConflictError(
             f"cannot listen on {host}:{port}: {error}",
             hint="Stop what runs there, or choose another: --set serving.port=3001",

@@ -65,8 +65,16 @@ def test_what_cannot_work_is_said_before_the_start(home: Any) -> None:
             prepare(home.with_serving(port=port, **wrong), {})
     with pytest.raises(ConfigError, match="no address"):
         prepare(home.with_serving(port=port, host="::zz", tokens_file=_tokens(home)), {})
-    with pytest.raises(ConflictError, match="cannot listen"):
-        prepare(home.with_serving(port=70_000), {})
+    for wrong, expected in (
+        ({"port": 70_000}, "1 to 65535"),
+        ({"drain_s": -1.0}, "0 or more"),
+        ({"capture_domains": ("gate 1",)}, r"serving\.capture_domains: domain 'gate 1'"),
+        ({"abstain_below": {"gate 1": 0.5}}, r"serving\.abstain_below: domain 'gate 1'"),
+        ({"tokens_file": "/nowhere"}, r"serving\.tokens_file: /nowhere does not exist"),
+        ({"tokens_file": "/"}, r"serving\.tokens_file: .*directory"),
+    ):
+        with pytest.raises(ConfigError, match=expected):
+            prepare(home.with_serving(**{"port": port, **wrong}), {})
     salt = home.settings.home.path("client.salt")
     salt.touch()
     with pytest.raises(IntegrityError, match=r"client\.salt"):
