@@ -14,6 +14,7 @@ are synthetic: a bundle carries no user's images.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from redshank.errors import InputError
+from redshank.array_file import read_arrays
+from redshank.errors import InputError, IntegrityError, SchemaError
 from redshank.files import check_sha256, read_json, to_json
 from redshank.records import as_dict, check_schema, from_dict
 
@@ -40,6 +42,7 @@ PRECISIONS = (INT8, FP16, INT8_TENSORRT)
 """Further precisions a bundle may hold: INT8 for CPUs, the other two for TensorRT."""
 GOLDEN_SLACK = 10.0
 """fp32 golden answers may differ by so many parity tolerances: another CPU adds otherwise."""
+_AGAIN = "Copy the whole bundle again from where it was exported, or export its run again."
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,7 @@ class Bundle:
         known = ", ".join((FP32, *(a.precision for a in self.artefacts)))
         raise InputError(
             f"bundle {self.bundle_id} has no precision {precision!r}, it has {known}",
-            hint=f"Export its run again with export.precisions = {precision}.",
+            hint=f"Export its run again with --set export.precision.further={precision}.",
         )
 
     def served(self, wanted: str) -> Artefact:
@@ -214,7 +217,7 @@ def read_bundle(folder: Path, *, verify: bool = True) -> Bundle:
 
     Raises:
         InputError: no bundle is there.
-        SchemaError: its manifest is of another schema or shape.
+        SchemaError: its manifest is of another schema or shape, or a number in it is impossible.
         IntegrityError: a file changed after export.
     """
     path = folder / BUNDLE_FILE
@@ -226,10 +229,40 @@ def read_bundle(folder: Path, *, verify: bool = True) -> Bundle:
     values: Any = read_json(path)
     check_schema(values, current=SCHEMA, source=str(path))
     bundle = from_dict(Bundle, values, source=str(path))
+    _check_values(bundle, path)
     if verify:
         for name, digest in bundle.files.items():
             check_sha256(folder / name, digest, source=str(path))
     return bundle
+
+
+def check_listed(folder: Path, bundle: Bundle, artefact: Artefact) -> None:
+    """Refuses a file of a precision that no digest was checked of.
+
+    Raises:
+        IntegrityError: the manifest does not list it.
+    """
+    for name in (artefact.file, artefact.golden, artefact.reference):
+        if name not in bundle.files:
+            raise IntegrityError(f"{folder / BUNDLE_FILE} has no digest of {name}", hint=_AGAIN)
+
+
+def _check_values(bundle: Bundle, path: Path) -> None:
+    """Refuses what would fail or lie later: numbers out of range, files outside the folder."""
+    for artefact in (bundle.artefact(FP32), *bundle.artefacts):
+        if not 0 < artefact.temperature < math.inf:  # false for NaN
+            raise SchemaError(
+                f"{path}: temperature of {artefact.precision} is {artefact.temperature}, expected "
+                "a number above 0",
+                hint=_AGAIN,
+            )
+        for name in (*bundle.files, artefact.file, artefact.golden, artefact.reference):
+            if name != Path(name).name:
+                raise SchemaError(f"{path}: {name!r} is no file of the bundle", hint=_AGAIN)
+    if not 0 <= bundle.abstain_below <= 1:
+        raise SchemaError(f"{path}: abstain_below is {bundle.abstain_below}, expected 0 to 1")
+    if not bundle.classes or len(set(bundle.classes)) < len(bundle.classes):
+        raise SchemaError(f"{path}: classes are {bundle.classes}, expected different names")
 
 
 def precision_files(precision: str) -> tuple[str, str, str]:
@@ -248,6 +281,13 @@ def write_golden(folder: Path, golden: Golden, *, name: str = GOLDEN_FILE) -> No
 
 
 def read_golden(folder: Path, *, name: str = GOLDEN_FILE) -> Golden:
-    """Read the golden inputs and answers."""
-    with np.load(folder / name, allow_pickle=False) as arrays:
-        return Golden(arrays["inputs_NHWC3"], arrays["logits_NC"], arrays["embedding_NE"])
+    """Read the golden inputs and answers.
+
+    Raises:
+        IntegrityError: the file is missing or holds something else.
+    """
+    arrays = read_arrays(folder / name)
+    wanted = ("inputs_NHWC3", "logits_NC", "embedding_NE")
+    if lost := [array for array in wanted if array not in arrays]:
+        raise IntegrityError(f"{folder / name}: array {lost[0]!r} is missing")
+    return Golden(*(arrays[array] for array in wanted))

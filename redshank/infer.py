@@ -20,6 +20,7 @@ from redshank.bundle import (
     OUTPUT_NAMES,
     Artefact,
     Bundle,
+    check_listed,
     read_bundle,
     read_golden,
 )
@@ -170,11 +171,13 @@ def load_model(
 
     Raises:
         InputError: no bundle is there, or it has not got the precision.
-        IntegrityError: a file changed, or the graph is not what the manifest says.
+        IntegrityError: a file changed or has no digest, or the graph is not what the manifest says.
         MissingPartError: a provider was asked for and cannot load here.
     """
     bundle = read_bundle(bundle_dir, verify=verify)
     artefact = bundle.artefact(precision)
+    if verify:
+        check_listed(bundle_dir, bundle, artefact)
     reference = read_reference(bundle_dir / artefact.reference)
     if session is None:
         session = open_session(bundle_dir / artefact.file, threads=threads, providers=providers)

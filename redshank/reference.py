@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from redshank.accuracy import MAPS, STATISTICS, AccuracyPools
+from redshank.array_file import read_arrays
 from redshank.errors import IntegrityError
 
 Floats = npt.NDArray[np.float64]
@@ -64,18 +65,18 @@ def read_reference(path: Path) -> Reference:
     """Read and check the arrays.
 
     Raises:
-        IntegrityError: an array is missing, not finite, or shapes disagree.
+        IntegrityError: the file or an array is missing, not finite, or shapes disagree.
     """
     optional = [f"{ACCURACY}_{field.name}" for field in fields(AccuracyPools)]
-    with np.load(path, allow_pickle=False) as arrays:
-        some = any(name in arrays for name in optional)
-        found = {}
-        for name in (*_names(), *(optional if some else ())):
-            if name not in arrays:
-                raise IntegrityError(f"{path}: array {name!r} is missing")
-            found[name] = arrays[name]
-            if not np.isfinite(found[name]).all():
-                raise IntegrityError(f"{path}: array {name!r} holds values that are not finite")
+    arrays = read_arrays(path)
+    some = any(name in arrays for name in optional)
+    found = {}
+    for name in (*_names(), *(optional if some else ())):
+        if name not in arrays:
+            raise IntegrityError(f"{path}: array {name!r} is missing")
+        found[name] = arrays[name]
+        if not np.isfinite(found[name]).all():
+            raise IntegrityError(f"{path}: array {name!r} holds values that are not finite")
     accuracy = {f.name: found.pop(f"{ACCURACY}_{f.name}") for f in fields(AccuracyPools) if some}
     reference = Reference(**found, accuracy=AccuracyPools(**accuracy) if some else None)
     for name, actual, expected in _shapes(reference):

@@ -1,6 +1,7 @@
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from redshank.bundle import (
     write_bundle,
     write_golden,
 )
-from redshank.errors import InputError, IntegrityError
+from redshank.errors import InputError, IntegrityError, SchemaError
 from redshank.files import sha256_file
 from redshank.infer import (
     Array,
@@ -128,6 +129,53 @@ def test_a_changed_file_is_refused(copy: Path, name: str) -> None:
     (copy / name).write_bytes(bytes(data))
     with pytest.raises(IntegrityError, match=r"sha256 .* says"):
         load_model(copy)
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, GOLDEN_FILE, REFERENCE_FILE])
+def test_a_file_without_a_digest_is_refused(copy: Path, name: str) -> None:
+    bundle = read_bundle(copy)
+    files = {other: digest for other, digest in bundle.files.items() if other != name}
+    write_bundle(copy, dataclasses.replace(bundle, files=files))
+    with pytest.raises(IntegrityError, match=f"has no digest of {name}"):
+        load_model(copy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"temperature": 0.0}, "temperature of fp32 is 0.0, expected a number above 0"),
+        ({"temperature": -1.0}, "temperature of fp32 is -1.0"),
+        ({"abstain_below": 1.5}, "abstain_below is 1.5, expected 0 to 1"),
+        ({"classes": ()}, "expected different names"),
+        ({"classes": ("red", "red", "blue")}, "expected different names"),
+        ({"files": {"../model.onnx": "0" * 64}}, r"'\.\./model.onnx' is no file of the bundle"),
+    ],
+)
+def test_a_manifest_that_would_fail_later_is_refused(
+    folder: Path, copy: Path, changes: dict[str, Any], message: str
+) -> None:
+    write_bundle(copy, dataclasses.replace(read_bundle(folder), **changes))
+    with pytest.raises(SchemaError, match=message):
+        read_bundle(copy, verify=False)
+
+
+def test_a_temperature_that_is_no_number_is_refused(copy: Path) -> None:
+    path = copy / "bundle.json"
+    path.write_text(path.read_text().replace('"temperature": 2.0', '"temperature": NaN'))
+    with pytest.raises(SchemaError, match="temperature of fp32 is nan"):
+        load_model(copy)
+
+
+def test_a_precision_lies_inside_the_folder(copy: Path) -> None:
+    bundle = read_bundle(with_int8(copy))
+    outside = dataclasses.replace(bundle.artefacts[0], file="../other/model.onnx")
+    write_bundle(copy, dataclasses.replace(bundle, artefacts=(outside,)))
+    with pytest.raises(SchemaError, match=r"'\.\./other/model.onnx' is no file"):
+        load_model(copy, precision="int8")
+    write_bundle(copy, dataclasses.replace(bundle, artefacts=(), schema=2))
+    with pytest.raises(InputError) as caught:
+        load_model(copy, precision="int8")
+    assert "export.precision.further=int8" in caught.value.hint
 
 
 @pytest.mark.parametrize(
