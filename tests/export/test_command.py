@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,9 @@ def test_plan_of_a_bundle_by_id(exported: Path, capsys: pytest.CaptureFixture[st
     [
         (["nothing"], 1, "holds no run"),
         (["nothing", "--library", "tensorrt"], 2, "--library goes with --plan"),
+        (["nothing", "--precision", "fp16"], 2, "--set export.precision.further=fp16"),
+        (["nothing", "--plan", "--parent-bundle", "x"], 2, "--parent-bundle is of a run"),
+        (["nothing", "--plan", "--set", "export.max_batch=1"], 1, "max_batch is 1, expected 2 to"),
         (["RUN", "--parent-bundle", "nothing"], 1, "holds no bundle"),
         (["RUN", "--set", "export.model=No Name"], 1, "does not fit"),
         (["RUN", "--set", "export.tolerance=0"], 1, "does not answer as the network does"),
@@ -69,3 +74,16 @@ def test_mistakes_are_told(
     printed = capsys.readouterr()
     assert message in printed.err
     assert printed.out == ""
+
+
+def test_sigterm_leaves_nothing_behind(
+    home: Path, run_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = sorted((home / "bundles").iterdir())
+    monkeypatch.setattr("export.assemble.build_reference", stopped)
+    assert main(["export", run_dir.name]) == 130
+    assert "nothing half-done was published" in capsys.readouterr().err
+    assert sorted((home / "bundles").iterdir()) == before

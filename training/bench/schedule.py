@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Literal
 
 from redshank.errors import ConfigError, MissingPartError
 from redshank.records import as_dict, from_dict
+from redshank.sigterm import sigterm_interrupts
 
 from .cells import CellPlan
 from .worker import Answer, Job
@@ -98,7 +97,7 @@ def train_cells(
             cell that another bench trains now, and again when that is done.
     """
     queue = _Queue(plans, report)
-    with _stopping_on_sigterm():
+    with sigterm_interrupts():
         threads = [threading.Thread(target=_serve, args=(queue, command, slot)) for slot in slots]
         try:
             for thread in threads:
@@ -222,20 +221,3 @@ def _end(worker: subprocess.Popen[str]) -> None:
         with suppress(BrokenPipeError):
             pipe.close()
     worker.wait()
-
-
-@contextmanager
-def _stopping_on_sigterm() -> Iterator[None]:
-    """SIGTERM ends the bench like Ctrl-C: workers stop, checkpoints stay."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
