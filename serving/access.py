@@ -85,7 +85,8 @@ def load_access(tokens_file: str, host: str) -> Access:
         if not is_loopback(host):
             raise ConfigError(
                 f"serving.host is {host}, but serving.tokens_file is empty: anybody could ask",
-                hint="Give a tokens file, or bind 127.0.0.1 and put a proxy in front.",
+                hint="Give a tokens file, or bind 127.0.0.1 (a Bento: --host 127.0.0.1) and put a "
+                "proxy in front.",
             )
         return Access(None)
     try:

@@ -72,15 +72,14 @@ def build_bento(settings: Settings, out: Path) -> Path:
 def packed_environment(serving: ServingSettings) -> dict[str, str]:
     """The `[serving]` settings that are not the default, as environment variables.
 
-    The address becomes every interface, so that a container answers; that asks for a tokens file.
+    The address is BentoML's (`--host`, by default every interface, which asks for a tokens file).
     """
     default = as_dict(ServingSettings())
-    changed = {
+    return {
         f"REDSHANK_SERVING__{name.upper()}": value if isinstance(value, str) else json.dumps(value)
         for name, value in as_dict(serving).items()
         if value != default[name] and name not in OF_THE_MACHINE
     }
-    return {**changed, "REDSHANK_SERVING__HOST": "0.0.0.0"}  # the point of it
 
 
 def requirements() -> list[str]:

@@ -56,6 +56,16 @@ def check(settings: Settings) -> None:
         IntegrityError: its live bundle or the client salt is damaged.
         ConflictError: the port is taken.
     """
+    check_service(settings)
+    _check_port(_address(settings.serving), settings.serving.port)
+
+
+def check_service(settings: Settings) -> None:
+    """Everything of `check` but the port, which a Bento gets from BentoML.
+
+    Raises:
+        RedshankError: as `check`.
+    """
     serving, home = settings.serving, settings.home
     load_access(serving.tokens_file, serving.host)
     if home.path(SALT_FILE).exists():
@@ -68,7 +78,6 @@ def check(settings: Settings) -> None:
             "serving.precision = int8 is a graph for CPUs, TensorRT refuses it",
             hint="Use fp32, fp16 or int8_tensorrt, or serving.engine = onnxruntime.",
         )
-    _check_port(_address(serving), serving.port)
     registry = Registry(home.path("models"), home.path("bundles"))
     release = registry.read(serving.model)
     if not registry.bundle_path(release.live).is_dir():

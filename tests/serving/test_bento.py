@@ -35,7 +35,6 @@ def test_what_differs_from_the_default_travels_but_not_the_machine() -> None:
         "REDSHANK_SERVING__MAX_QUEUE": "7",
         "REDSHANK_SERVING__CAPTURE_DOMAINS": '["a", "b"]',
         "REDSHANK_SERVING__RECORD": "false",
-        "REDSHANK_SERVING__HOST": "0.0.0.0",
     }
 
 
@@ -63,7 +62,6 @@ def test_first_start_publishes_the_packed_bundle(packed: Path, tmp_path: Path, h
     environment = {"REDSHANK_HOME__ROOT": str(root), "REDSHANK_SERVING__MAX_QUEUE": "9"}
     settings = packed_settings(environment, packed)
     assert settings.serving.max_queue == 9  # the environment wins
-    assert settings.serving.host == "0.0.0.0"
     assert Registry(root / "models", root / "bundles").read("default").live == home.one
     assert packed_settings({}, packed).home.root == str(packed.parent / "redshank-home")
 
@@ -133,10 +131,28 @@ def test_a_built_bento_serves_where_torch_cannot_be_imported(
     for name in ("torch", "torchvision", "onnx"):
         (blocked / name).mkdir(parents=True)
         (blocked / name / "__init__.py").write_text(f"raise ImportError('{name}')")
+    _an_open_server_is_refused(bento, tmp_path)
     with _serving(bento, blocked, tmp_path) as (port, process):
         answer = _ask(port, process, tmp_path, image(1))
         assert (answer["class"], answer["version"]) == ("green", home.one)
         _a_killed_worker_is_replaced(process)
+
+
+def _an_open_server_is_refused(bento: Path, tmp_path: Path) -> None:
+    """BentoML listens on every interface; a setting that says otherwise counts for nothing."""
+    own = {"REDSHANK_SERVING__HOST": "127.0.0.1", "REDSHANK_HOME__ROOT": str(tmp_path / "open")}
+    done = subprocess.run(
+        [sys.executable, "-m", "bentoml", "serve", str(bento), "--port", "0"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "BENTOML_HOME": str(tmp_path / "bentoml"), **own},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "redshank: serving.host is 0.0.0.0, but serving.tokens_file is empty" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def _a_killed_worker_is_replaced(process: subprocess.Popen[bytes]) -> None:
@@ -169,7 +185,6 @@ def _serving(
         "BENTOML_HOME": str(tmp_path / "bentoml"),
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_CONTAINERIZED": "true",
-        "REDSHANK_SERVING__HOST": "127.0.0.1",
         "REDSHANK_SERVING__WORKERS": "2",
         "REDSHANK_HOME__ROOT": str(tmp_path / "volume"),
     }
@@ -180,10 +195,13 @@ def _serving(
     try:
         yield port, process
     finally:
-        while process.poll() is None:  # the supervisor loses a signal while it replaces a worker
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=20)
+        process.terminate()
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
 
 
 def _ask(
