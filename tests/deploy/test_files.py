@@ -70,8 +70,18 @@ def test_settings_exist_and_ports_are_the_defaults(name: str, values: dict[str, 
     assert settings.serving.port == PORTS["serve"]
     assert settings.monitoring.port == PORTS["watch"]
     if name.startswith("kubernetes"):  # beyond the loopback only with tokens
-        assert settings.serving.host == "127.0.0.1" or settings.serving.tokens_file
         assert settings.monitoring.host == "127.0.0.1" or settings.monitoring.tokens_file
+
+
+def test_servers_listen_beyond_the_loopback_only_with_tokens() -> None:
+    serve = COMPOSE["services"]["serve"]
+    (pod,) = (c for _, _, c in pods() if c["name"] == "serve")
+    tokens = {value["name"] for value in pod["env"]} & {"REDSHANK_SERVING__TOKENS_FILE"}
+    for words, guarded in ((serve["command"], False), (pod["args"], bool(tokens))):
+        assert words[0] == "serve"
+        values = dict(zip(words[1::2], words[2::2], strict=True))
+        assert values["--port"] == str(PORTS["serve"])
+        assert guarded or values["--host"] == "127.0.0.1"
 
 
 def test_an_unknown_setting_would_be_noticed() -> None:
