@@ -30,8 +30,9 @@ from redshank.files import (
 )
 from redshank.plan_on_demand import PLAN_FILE, SIDECAR_FILE
 from redshank.records import as_dict, from_dict
+from redshank.tensorrt_engine import check_version
 
-from .tensorrt_plan import OLDEST, BuildSpec, build_plan
+from .tensorrt_plan import BuildSpec, build_plan
 
 EXTRAS = {"tensorrt": "gpu", "tensorrt_rtx": "tensorrt-rtx"}
 """Library -> the extra that brings it, in order of preference."""
@@ -64,7 +65,9 @@ def load_library(name: str | None = None) -> ModuleType:
     reasons = []
     for library in EXTRAS if name is None else (name,):
         try:
-            return _checked_version(importlib.import_module(library))
+            found = importlib.import_module(library)
+            check_version(found)
+            return found
         except (ImportError, OSError, MissingPartError) as error:
             reasons.append(f"{library}: {error}")
     raise MissingPartError(
@@ -184,15 +187,6 @@ def _timing_cache(record: PlanRecord, path: Path) -> bytes | None:
 
 def _check(folder: Path) -> None:
     check_sha256(folder / PLAN_FILE, read_plan(folder).plan_sha256, source=str(folder))
-
-
-def _checked_version(library: ModuleType) -> ModuleType:
-    version = tuple(int(part) for part in library.__version__.split(".")[:2])
-    if library.__name__ == "tensorrt" and version < OLDEST:
-        raise MissingPartError(
-            f"version {library.__version__} is too old, expected {OLDEST[0]}.{OLDEST[1]} or later"
-        )
-    return library
 
 
 def _device() -> str:

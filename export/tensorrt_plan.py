@@ -13,9 +13,6 @@ from typing import Any
 
 from redshank.errors import StageError
 
-OLDEST = (10, 12)
-"""First TensorRT whose strongly typed networks take what we export."""
-
 
 class BuildError(StageError):
     """TensorRT refused the graph or built nothing."""

@@ -20,7 +20,7 @@ from typing import Any
 from redshank.errors import MissingPartError, StageError
 from redshank.files import check_sha256, read_json
 from redshank.infer import Model, load_model
-from redshank.tensorrt_engine import TensorRTSession
+from redshank.tensorrt_engine import TensorRTSession, check_version
 
 PLAN_FILE = "model.plan"
 SIDECAR_FILE = "plan.json"
@@ -94,13 +94,15 @@ def load_runtime() -> tuple[Any, Any]:
     """TensorRT (or TensorRT-RTX) and CUDA, as `planned_model` wants them.
 
     Raises:
-        MissingPartError: one of them is not installed or does not load.
+        MissingPartError: one of them is not installed, does not load or is too old.
     """
     reasons = []
     for name in LIBRARIES:
         try:
-            return importlib.import_module(name), importlib.import_module(CUDA)
-        except (ImportError, OSError) as error:
+            library = importlib.import_module(name)
+            check_version(library)
+            return library, importlib.import_module(CUDA)
+        except (ImportError, OSError, MissingPartError) as error:
             reasons.append(f"{name}: {error}")
     raise MissingPartError(
         f"no TensorRT runtime loads here ({'; '.join(reasons)})",

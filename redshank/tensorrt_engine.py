@@ -14,9 +14,31 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from redshank.errors import InputError, IntegrityError, StageError
+from redshank.errors import InputError, IntegrityError, MissingPartError, StageError
 
 Array = npt.NDArray[Any]
+OLDEST = (10, 12)
+"""First TensorRT whose strongly typed networks take what we export."""
+
+
+def is_too_old(version: str) -> bool:
+    """Whether a version of TensorRT (not of TensorRT-RTX) is before `OLDEST`."""
+    return tuple(int(part) for part in version.split(".")[:2]) < OLDEST
+
+
+def check_version(library: Any) -> None:
+    """Refuses a library that cannot take our plans.
+
+    Args:
+        library: module `tensorrt` or `tensorrt_rtx`.
+
+    Raises:
+        MissingPartError: it is too old.
+    """
+    if library.__name__ == "tensorrt" and is_too_old(library.__version__):
+        raise MissingPartError(
+            f"version {library.__version__} is too old, expected {OLDEST[0]}.{OLDEST[1]} or later"
+        )
 
 
 class EngineError(StageError):

@@ -66,6 +66,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield Finding("ok", "redshank", f"{__version__} on Python {platform.python_version()}")
     yield from _packages()
     yield from _onnxruntime()
+    yield from _tensorrt(settings.serving.engine)
     yield from _devices()
     yield from _stages()
     yield _sqlite()
@@ -104,9 +105,20 @@ def _onnxruntime() -> Iterator[Finding]:
         yield Finding("missing", "onnxruntime", "none: install the extra cpu or gpu")
     else:
         yield Finding("ok", "onnxruntime", f"{cpu or gpu} ({'cpu' if cpu else 'gpu'})")
-    tensorrt = next((v for p in ("tensorrt-cu13", "tensorrt") if (v := _version(p))), None)
+
+
+def _tensorrt(engine: str) -> Iterator[Finding]:
+    """Versions that fit each other, and what `serving.engine = tensorrt` would lack."""
+    from redshank.tensorrt_engine import OLDEST, is_too_old
+
+    names = ("tensorrt-cu13", "tensorrt-cu12", "tensorrt")
+    tensorrt = next((v for name in names if (v := _version(name))), None)
+    gpu = _version("onnxruntime-gpu")
     linked = linked_tensorrt() if gpu else None
-    if tensorrt and linked and tensorrt.partition(".")[0] != linked:
+    if tensorrt and is_too_old(tensorrt):
+        oldest = ".".join(map(str, OLDEST))
+        yield Finding("note", "tensorrt", f"{tensorrt} is too old for plans, from {oldest} on")
+    elif tensorrt and linked and tensorrt.partition(".")[0] != linked:
         sentence = (
             f"{tensorrt} does not fit onnxruntime-gpu {gpu}, which links TensorRT {linked}: "
             f"pip install 'tensorrt-cu13=={linked}.*'"
@@ -114,6 +126,15 @@ def _onnxruntime() -> Iterator[Finding]:
         yield Finding("note", "tensorrt", sentence)
     elif tensorrt:
         yield Finding("ok", "tensorrt", tensorrt)
+    needed = {"tensorrt": tensorrt or _version("tensorrt-rtx-cu13")}
+    needed["cuda-bindings"] = _version("cuda-bindings")
+    lost = [name for name, version in needed.items() if version is None]
+    if engine == "tensorrt" and lost:
+        sentence = (
+            f"tensorrt is set, {' and '.join(lost)} missing, so ONNX Runtime answers: "
+            "pip install 'redshank[gpu]'"
+        )
+        yield Finding("note", "serving.engine", sentence)
 
 
 def linked_tensorrt(folder: Path | None = None) -> str | None:

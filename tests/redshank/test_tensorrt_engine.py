@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from redshank.errors import InputError, IntegrityError, StageError
-from redshank.plan_on_demand import PlanBuild, planned_model
+from export.plan_cache import load_library
+from redshank.errors import InputError, IntegrityError, MissingPartError, StageError
+from redshank.plan_on_demand import CUDA, PlanBuild, load_runtime, planned_model
 from redshank.tensorrt_engine import EngineError, TensorRTSession
 from tests.colour_bundle import (
     WEIGHT_EC,
@@ -108,3 +112,26 @@ def test_a_build_can_be_ended(tmp_path: Path) -> None:
     build.stop()
     with pytest.raises(StageError, match="exit status -15"):
         build.poll()
+
+
+def test_server_and_builder_prefer_the_same_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"tensorrt": "10.3.0", "tensorrt_rtx": "1.7.1"}
+    modules: dict[str, Any] = {
+        name: SimpleNamespace(__name__=name, __version__=version)
+        for name, version in versions.items()
+    } | {CUDA: SimpleNamespace(__name__=CUDA)}
+
+    def found(name: str) -> Any:
+        if name not in modules:
+            raise ImportError(f"No module named {name!r}")
+        return modules[name]
+
+    monkeypatch.setattr(importlib, "import_module", found)
+    names = [library.__name__ for library in (load_runtime()[0], load_library())]
+    assert names == ["tensorrt_rtx"] * 2, "the other is too old"
+    modules["tensorrt"].__version__ = "10.16.1"
+    names = [library.__name__ for library in (load_runtime()[0], load_library())]
+    assert names == ["tensorrt"] * 2
+    del modules[CUDA]
+    with pytest.raises(MissingPartError, match=r"tensorrt_rtx: No module named 'cuda"):
+        load_runtime()

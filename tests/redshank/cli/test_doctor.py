@@ -78,12 +78,42 @@ def test_the_tensorrt_that_onnxruntime_links_is_read_from_its_library(tmp_path: 
     assert doctor.linked_tensorrt(tmp_path) == "10"
 
 
-def test_another_tensorrt_than_the_linked_one_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    versions = {"onnxruntime-gpu": "1.31.1", "tensorrt-cu13": "11.4.0.106"}
+def tensorrt_findings(
+    monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], engine: str = "onnxruntime"
+) -> dict[str, doctor.Finding]:
     monkeypatch.setattr(doctor, "_version", versions.get)
     monkeypatch.setattr(doctor, "linked_tensorrt", lambda: "10")
-    found = {f.subject: f for f in doctor._onnxruntime()}
-    assert found["tensorrt"].level == "note"
-    assert "11.4.0.106 does not fit onnxruntime-gpu 1.31.1, which links TensorRT 10" in (
-        found["tensorrt"].sentence
-    )
+    return {f.subject: f for f in doctor._tensorrt(engine)}
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "level", "sentence"),
+    [
+        (
+            "tensorrt-cu13",
+            "11.4.0.106",
+            "note",
+            "11.4.0.106 does not fit onnxruntime-gpu 1.31.1, which links TensorRT 10",
+        ),
+        ("tensorrt-cu12", "11.0.0", "note", "does not fit"),
+        ("tensorrt", "10.3.0", "note", "10.3.0 is too old for plans, from 10.12 on"),
+        ("tensorrt", "10.16.1.11", "ok", "10.16.1.11"),
+    ],
+)
+def test_tensorrt_fits_onnxruntime_and_redshank(
+    monkeypatch: pytest.MonkeyPatch, package: str, version: str, level: str, sentence: str
+) -> None:
+    found = tensorrt_findings(monkeypatch, {"onnxruntime-gpu": "1.31.1", package: version})
+    assert found["tensorrt"].level == level
+    assert sentence in found["tensorrt"].sentence
+    assert "serving.engine" not in found
+
+
+def test_an_engine_that_is_set_and_cannot_run_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = tensorrt_findings(monkeypatch, {}, "tensorrt")["serving.engine"]
+    assert "tensorrt and cuda-bindings missing, so ONNX Runtime answers" in found.sentence
+    versions = {"tensorrt-rtx-cu13": "1.7.1"}
+    found = tensorrt_findings(monkeypatch, versions, "tensorrt")["serving.engine"]
+    assert "tensorrt is set, cuda-bindings missing" in found.sentence
+    versions["cuda-bindings"] = "13.5.0"
+    assert tensorrt_findings(monkeypatch, versions, "tensorrt") == {}
