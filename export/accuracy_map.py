@@ -87,7 +87,7 @@ def accuracy_pools(
         manifest: where the images lie.
         items: images of each domain that the network was not trained on; source domains count.
         reference: ranks novelty.
-        limit: most corrupted images the graph is asked about, roughly; 0: none.
+        limit: about so many corrupted images the graph is asked about, see `corrupted`; 0: none.
 
     Returns:
         None without `LEAST_IMAGES` labelled images, or when `limit` allows none.
@@ -131,7 +131,7 @@ def corrupted(
     """Pools to ask the model about, with the name of their family; first the images as they are.
 
     Where all domains under all families and severities are more than `limit`, each family and
-    severity takes only some of the domains, in turn.
+    severity takes only some of the domains, in turn; one at least, so a small `limit` is exceeded.
     """
     kinds = [(family, severity) for severity in SEVERITIES for family in FAMILIES]
     most = max(1, limit // (POOL_IMAGES * len(kinds)))
@@ -221,7 +221,10 @@ def ridge(statistics_PS: Floats, target_P: Floats) -> Floats:
 def accuracy_line(pools: AccuracyPools | None) -> str:
     """One line for people."""
     if pools is None:
-        return "accuracy without labels: no map, it needs labelled validation images"
+        return (
+            f"accuracy without labels: no map, it needs {LEAST_IMAGES} labelled validation images "
+            "of source domains, and export.corrupted_images above 0"
+        )
     error = float(np.abs(pools.left_out_PM[:, 0] - pools.true_P).mean())
     return (
         f"accuracy without labels: map of {len(pools.true_P)} pools of corrupted images, "

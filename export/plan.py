@@ -20,13 +20,13 @@ class ExportPlan:
     tolerance: float
     """Largest difference of logits and embeddings, see `export.parity`."""
     parity_images: int
-    """Real images in the parity check, over all source domains."""
+    """Real images in the parity check, over all source and target domains."""
     reference_images: int
-    """Most images a source domain behind the references."""
+    """Most images a domain behind the references and the judgement of further precisions."""
     max_batch: int
     abstain_below: float
     corrupted_images: int = 12_000
-    """Most corrupted images behind the map of accuracy without labels; 0: no map."""
+    """About so many corrupted images, see `accuracy_map.corrupted`; 0: no map."""
     parent_bundle: str | None = None
     precision: PrecisionPlan = field(default_factory=PrecisionPlan)
     """Further precisions beside fp32."""
