@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from redshank.bundle import INPUT_NAME, OUTPUT_NAMES
-from redshank.errors import IntegrityError
+from redshank.errors import IntegrityError, StageError
 from redshank.nn.backbones import Backbone
 
 OPSET = 20
@@ -66,24 +66,32 @@ def write_onnx(
         metadata: texts stored in the file, readable by any ONNX tool.
 
     Raises:
+        StageError: the exporter does not take the network.
         IntegrityError: the exporter wrote a graph that is invalid or not as promised.
     """
     served = ServedNetwork(network).eval()
     # a batch of 1 would be taken for a constant (torch.export specialises 0 and 1)
     example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=max_batch)
-    with torch.no_grad():
-        program = torch.onnx.export(
-            served,
-            (example,),
-            dynamo=True,
-            input_names=[INPUT_NAME],
-            output_names=list(OUTPUT_NAMES),
-            dynamic_shapes={INPUT_NAME: {0: batch}},
-            opset_version=OPSET,
-            external_data=False,
-            verbose=False,
-        )
+    try:
+        with torch.no_grad():
+            program = torch.onnx.export(
+                served,
+                (example,),
+                dynamo=True,
+                input_names=[INPUT_NAME],
+                output_names=list(OUTPUT_NAMES),
+                dynamic_shapes={INPUT_NAME: {0: batch}},
+                opset_version=OPSET,
+                external_data=False,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise StageError(
+            f"torch's ONNX exporter does not take this network: {reason}",
+            hint="Train another training.backbone; docs/export.md says which ones were tried.",
+        ) from error
     if program is None:
         raise IntegrityError("the ONNX exporter returned nothing")
     program.model.metadata_props.update(metadata)

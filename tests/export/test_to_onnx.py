@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from export.parity import network_answers, parity_table
 from export.to_onnx import ServedNetwork, check_graph, write_onnx
-from redshank.errors import IntegrityError
+from redshank.errors import IntegrityError, StageError
 from redshank.nn.backbones import Backbone, build_backbone
 from redshank.onnx_session import open_session
 
@@ -53,6 +53,26 @@ def test_resnet18_answers_every_batch_size_as_torch_does(tmp_path: Path) -> None
         assert row.logits < 1e-5, row
         assert row.embedding < 1e-5, row
     assert {p.key: p.value for p in onnx.load(path).metadata_props}["origin"] == "test"
+
+
+class Undecided(torch.nn.Module):
+    """Which way it goes depends on the image: no single graph can say that."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x_N3HW: torch.Tensor) -> Any:
+        return self.inner(x_N3HW if x_N3HW.mean() > 0 else 2 * x_N3HW)
+
+
+def test_a_network_that_is_no_graph_is_refused(tmp_path: Path) -> None:
+    network = warmed("small_cnn", 32)
+    network.features = Undecided(network.features)
+    with pytest.raises(StageError, match="exporter does not take this network: Could not") as told:
+        write_onnx(network, tmp_path / "m.onnx", height=32, width=32, max_batch=4, metadata={})
+    assert "\n" not in told.value.message
+    assert list(tmp_path.iterdir()) == []
 
 
 def graph(
