@@ -7,8 +7,9 @@
 `push` runs where images are captured, `pull` where they are trained on. Each pass compares names
 and does what is missing, so it may be cut anywhere and run again. Tombstones go both ways: an image
 forgotten on one side goes on the other. What else is gone (expired, or another image has its place)
-is taken back by the home that had put it there, so several homes may share a prefix. Before that it
-leaves the name `.redshank`: a mirror without any name is not mounted, and empties nobody's home.
+is taken back by the home that had put it there, so several homes may share a prefix, and a home may
+push to the one it pulls from. A push leaves the name `.redshank`: a folder without any name is not
+mounted, so it empties nobody's home, and nothing is written where its disk should be.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ import re
 import time
 import urllib.parse
 from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from redshank.errors import InputError, IntegrityError, MissingPartError, RedshankError, StageError
+from redshank.errors import IntegrityError, MissingPartError, RedshankError, StageError
 from redshank.field_files import folder_name
 from redshank.field_scenes import replace_file
 from redshank.fieldstore import FieldImage, FieldStore
-from redshank.files import read_json, sha256_bytes, to_json, write_atomic
+from redshank.files import sha256_bytes, to_json
+from redshank.mirror_state import STATE, State, digest_of
 from redshank.object_folder import ObjectFolder
 from redshank.records import as_dict, check_schema, from_dict
 
@@ -37,8 +38,6 @@ MARK = ".redshank"
 SUFFIXES = (".jpg", ".png")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _IMAGE = re.compile(r"((?!\.)[^/\\]+/[0-9a-f]{64})\.(?:json|jpg|png)")
-STATE = ".state/mirror.json"
-"""Below the field store: names that this home pushed and pulled."""
 MOST_FAILURES_IN_A_ROW = 3
 """Then the pass ends: the storage is away, and the next pass goes on."""
 
@@ -115,24 +114,24 @@ def push(root: Path, mirror: ObjectFolder, *, within_s: float = float("inf")) ->
 
     Raises:
         MissingPartError: a package or credentials are missing.
-        StageError, OSError: the mirror cannot be listed.
+        StageError, OSError: the mirror cannot be listed, or it is a folder that is not mounted.
     """
     store, work, there = FieldStore(root), _Work(within_s), mirror.names()
+    _leave_mark(root, mirror, there)
     _exchange_tombstones(store, mirror, there, work)
-    state = _State(root, "pushed", str(mirror), store.deleted())
+    deleted = store.deleted()
+    state = State(root, "pushed", str(mirror), deleted)
+    of_others = State(root, "pulled", str(mirror), deleted).keys
     here = {
         f"{folder_name(domain)}/{image.sha256}": image
         for domain in store.domains()
         for image in store.images(domain)
     }
-    missing = sorted(key for key in here if f"{key}.json" not in there)
+    missing = sorted(key for key in here.keys() - of_others if f"{key}.json" not in there)
     state.add(missing)  # before, so that a killed pass leaves nothing that nobody owns
     work.done.uploaded = work.on(missing, lambda key: _upload(mirror, key, here[key]))
 
     def take_back(key: str) -> None:
-        if MARK not in there:
-            mirror.write(MARK, b"")
-            there.add(MARK)
         _remove_there(mirror, key, there)
         state.drop(key)
 
@@ -150,16 +149,17 @@ def pull(root: Path, mirror: ObjectFolder, *, within_s: float = float("inf")) ->
         StageError: also where nothing at all is left of a mirror that images came from.
     """
     store, work, there = FieldStore(root), _Work(within_s), mirror.names()
-    if not there and (known := _State(root, "pulled", str(mirror), store.deleted()).keys):
+    if not there and (known := State(root, "pulled", str(mirror), store.deleted()).keys):
         raise StageError(
             f"{mirror} is empty, and {len(known)} images here came from it: nothing was removed",
             hint=f"Is it mounted? If it was emptied on purpose, remove {root / STATE}.",
         )
     _exchange_tombstones(store, mirror, there, work)
     deleted = store.deleted()
-    state = _State(root, "pulled", str(mirror), deleted)
+    state = State(root, "pulled", str(mirror), deleted)
     offered = {key for key in _keys(there) if f"{key}.json" in there} - _of(deleted, there)
-    missing = sorted(key for key in offered if not (root / f"{key}.json").exists())
+    own = State(root, "pushed", str(mirror), deleted).keys  # what is not here, has expired here
+    missing = sorted(key for key in offered - own if not (root / f"{key}.json").exists())
     state.add(missing)
     work.done.downloaded = work.on(missing, lambda key: _download(mirror, key, store, root))
 
@@ -172,32 +172,23 @@ def pull(root: Path, mirror: ObjectFolder, *, within_s: float = float("inf")) ->
     return work.done
 
 
-class _State:
-    """Names that this home put into a mirror, or took from it, but for deleted images."""
+def _leave_mark(root: Path, mirror: ObjectFolder, there: set[str]) -> None:
+    """A name that stays; a folder where it was and nothing is now has lost its disk.
 
-    def __init__(self, root: Path, way: str, mirror: str, deleted: Collection[str]) -> None:
-        self._path, self._way, self._mirror = root / STATE, way, mirror
-        self._all: dict[str, dict[str, list[str]]] = {}
-        with suppress(InputError):  # the first pass, or a torn file
-            self._all = read_json(self._path)
-        known = self._all.get(way, {}).get(mirror, ())
-        self.keys = {key for key in known if _digest(key) not in deleted}
-
-    def add(self, keys: Iterable[str]) -> None:
-        """Remember names, on disk."""
-        before = len(self.keys)
-        self.keys.update(keys)
-        if len(self.keys) != before:
-            self.save()
-
-    def drop(self, key: str) -> None:
-        """Forget a name; `save` makes it last."""
-        self.keys.discard(key)
-
-    def save(self) -> None:
-        """Write the names down."""
-        self._all.setdefault(self._way, {})[self._mirror] = sorted(self.keys)
-        write_atomic(self._path, to_json(self._all))
+    Raises:
+        StageError: so it is.
+    """
+    marked = State(root, "marked", str(mirror), ())
+    if mirror.is_local and marked.is_kept() and not there:
+        raise StageError(
+            f"{mirror} is empty, and images were put there before: nothing was written",
+            hint=f"Is it mounted? If it was emptied on purpose: touch {mirror}/{MARK}",
+        )
+    if MARK not in there:
+        mirror.write(MARK, b"")
+        there.add(MARK)
+    if not marked.is_kept():
+        marked.save()
 
 
 def _exchange_tombstones(
@@ -243,7 +234,7 @@ def _download(mirror: ObjectFolder, key: str, store: FieldStore, root: Path) -> 
     check_schema(values, current=SCHEMA, source=source)
     record = from_dict(MirroredImage, values, source=source)
     image = from_dict(FieldImage, record.image, source=source)
-    digest = _digest(key)
+    digest = digest_of(key)
     names = [f"{digest}.jpg", f"{digest}.png"]
     if f"{folder_name(image.domain)}/{image.sha256}" != key or image.file not in names:
         raise IntegrityError(f"{source} is the record of another image")
@@ -279,8 +270,4 @@ def _keys(names: Iterable[str]) -> set[str]:
 
 def _of(digests: Collection[str], names: Iterable[str]) -> set[str]:
     """The keys of these digests."""
-    return {key for key in _keys(names) if _digest(key) in digests}
-
-
-def _digest(key: str) -> str:
-    return key.rpartition("/")[2]
+    return {key for key in _keys(names) if digest_of(key) in digests}

@@ -23,6 +23,11 @@ class ObjectFolder:
     def __str__(self) -> str:
         return str(self._location)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine, which may be a disk that is not mounted."""
+        return not isinstance(self._location, str)
+
     def names(self) -> set[str]:
         """Every file, relative; empty where nothing is there."""
         if isinstance(self._location, str):

@@ -15,9 +15,10 @@ from redshank.cli import main
 from redshank.cli.retrain import _field_store
 from redshank.errors import StageError
 from redshank.field_follower import FollowingFieldStore
-from redshank.field_mirror import STATE, Pass, pull, push
+from redshank.field_mirror import MARK, Pass, pull, push
 from redshank.fieldstore import FieldStore
 from redshank.image_bytes import as_location
+from redshank.mirror_state import LOCK, STATE
 from redshank.object_folder import ObjectFolder
 from redshank.settings import Home, MirrorSettings, Settings
 
@@ -169,7 +170,7 @@ def test_a_pass_goes_on_where_the_last_one_was_cut(tmp_path: Path) -> None:
 def test_a_pass_without_time_begins_nothing(tmp_path: Path, mirror: ObjectFolder) -> None:
     capture(tmp_path / "here", 0, 1)
     assert push(tmp_path / "here", mirror, within_s=-1) == Pass(left=2)
-    assert mirror.names() == set()
+    assert mirror.names() == {MARK}
 
 
 def test_a_picture_that_changed_is_not_taken(tmp_path: Path, mirror: ObjectFolder) -> None:
@@ -206,7 +207,8 @@ def test_names_of_others_are_left_alone(tmp_path: Path, mirror: ObjectFolder) ->
     push(here, mirror)
     assert foreign < mirror.names()
     files = {path.name for path in there.rglob("*") if path.is_file()}
-    assert files == {f"{digest(0)}.png", f"{digest(0)}.json", "gate-1.lock", Path(STATE).name}
+    own = {Path(STATE).name, LOCK}
+    assert files == {f"{digest(0)}.png", f"{digest(0)}.json", "gate-1.lock", *own}
 
 
 def test_a_torn_state_costs_nothing_but_what_it_knew(tmp_path: Path, mirror: ObjectFolder) -> None:

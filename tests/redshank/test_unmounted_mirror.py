@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from redshank.errors import StageError
-from redshank.field_mirror import pull, push
+from redshank.field_mirror import MARK, Pass, pull, push
 from redshank.fieldstore import FieldStore
+from redshank.image_bytes import as_location
 from redshank.object_folder import ObjectFolder
 from tests.redshank.test_field_mirror import capture, digest, kept
 
@@ -33,3 +34,51 @@ def test_a_mirror_that_is_not_mounted_empties_no_home(tmp_path: Path) -> None:
     store.expire(2e9)
     assert push(here, mirror).removed == 2
     assert pull(there, mirror).removed == 2  # emptied by the home that filled it
+
+
+def test_nothing_is_written_where_the_disk_of_a_mirror_should_be(tmp_path: Path) -> None:
+    here, place = tmp_path / "here", tmp_path / "mount" / "field"
+    mirror = ObjectFolder(place)
+    store = capture(here, 0)
+    push(here, mirror)
+    place.rename(tmp_path / "unmounted")
+    store.delete(digest(5))
+    capture(here, 1)
+    for _ in range(2):
+        with pytest.raises(StageError, match="images were put there before") as caught:
+            push(here, mirror)
+        assert mirror.names() == set()
+    place.mkdir()
+    (place / MARK).touch()  # as the hint says
+    assert caught.value.hint.endswith(f"touch {place / MARK}")
+    assert push(here, mirror).uploaded == 2
+
+
+def test_a_bucket_may_be_emptied_by_a_rule(tmp_path: Path) -> None:
+    here, mirror = tmp_path / "here", ObjectFolder(as_location("memory://emptied/field"))
+    capture(here, 0)
+    push(here, mirror)
+    for name in mirror.names():
+        mirror.remove(name)
+    assert push(here, mirror).uploaded == 1
+    for name in mirror.names():
+        mirror.remove(name)
+
+
+def test_homes_that_push_to_what_they_pull_from_bring_nothing_back(tmp_path: Path) -> None:
+    one, two, mirror = tmp_path / "one", tmp_path / "two", ObjectFolder(tmp_path / "mirror")
+    capture(one, 0, 1)
+    capture(two, 2, 3)
+    for _ in range(2):
+        for home in (one, two):
+            push(home, mirror)
+            pull(home, mirror)
+    assert kept(one) == kept(two) == {digest(n) for n in range(4)}
+    FieldStore(one).expire(1e9 + 1)  # its own first image; the others are younger
+    assert pull(one, mirror) == Pass()  # before it was taken back
+    assert push(one, mirror) == Pass(removed=1)
+    assert push(two, mirror) == Pass()  # has a copy still
+    assert pull(two, mirror) == Pass(removed=1)
+    for home in (one, two):
+        assert push(home, mirror) == pull(home, mirror) == Pass()
+        assert kept(home) == {digest(n) for n in (1, 2, 3)}
