@@ -57,3 +57,5 @@ def check_plan(plan: ExportPlan) -> None:
             raise ConfigError(
                 f"export.precision.further has {wanted!r}, expected {', '.join(PRECISIONS)}"
             )
+        if precision.further.count(wanted) > 1:
+            raise ConfigError(f"export.precision.further has {wanted!r} more than once")

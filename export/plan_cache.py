@@ -30,6 +30,7 @@ from redshank.files import (
 )
 from redshank.plan_on_demand import PLAN_FILE, SIDECAR_FILE
 from redshank.records import as_dict, from_dict
+from redshank.sigterm import sigterm_interrupts
 from redshank.tensorrt_engine import check_version
 
 from .tensorrt_plan import BuildSpec, build_plan
@@ -169,7 +170,7 @@ def _build(
     if timing:
         write_atomic(timing_path, timing)
     try:
-        with publish_folder(folder) as scratch:
+        with sigterm_interrupts(), publish_folder(folder) as scratch:
             (scratch / PLAN_FILE).write_bytes(plan)
             (scratch / SIDECAR_FILE).write_bytes(to_json(as_dict(done)))
     except (InputError, OSError):

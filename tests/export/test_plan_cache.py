@@ -1,5 +1,7 @@
 import dataclasses
 import importlib
+import os
+import signal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -91,6 +93,35 @@ def test_a_changed_plan_is_refused(
     with pytest.raises(IntegrityError, match="sha256"):
         cached_plan(library(), exported, tmp_path, BuildSpec(), device="sm90")
     assert len(builds) == 1
+
+
+def test_a_build_that_is_ended_while_it_publishes_leaves_nothing(
+    exported: Path, tmp_path: Path, builds: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(_: Any) -> bytes:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return b""
+
+    monkeypatch.setattr("export.plan_cache.to_json", ended)
+    with pytest.raises(KeyboardInterrupt):
+        cached_plan(library(), exported, tmp_path, BuildSpec(), device="sm90")
+    assert [path.name for path in tmp_path.iterdir()] == ["timing-tensorrt-10.16.1.11-sm90.cache"]
+    assert len(builds) == 1
+
+
+def test_of_two_builders_at_once_one_plan_stays(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(*_: Any, **__: Any) -> tuple[bytes, bytes]:
+        # the other builder is faster
+        monkeypatch.setattr("export.plan_cache.build_plan", lambda *_, **__: (b"FIRST", b""))
+        cached_plan(library(), exported, tmp_path, BuildSpec(), device="sm90")
+        return b"SECOND", b""
+
+    monkeypatch.setattr("export.plan_cache.build_plan", build)
+    folder = cached_plan(library(), exported, tmp_path, BuildSpec(), device="sm90")
+    assert (folder / PLAN_FILE).read_bytes() == b"FIRST"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [folder.name]
 
 
 def test_tensorrt_without_a_device_says_so(exported: Path, tmp_path: Path) -> None:

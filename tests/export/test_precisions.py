@@ -171,12 +171,14 @@ def test_a_network_that_cannot_be_quantised_is_refused_too(
     assert said[-1].startswith("left out: int8 cannot be made")
 
 
-def test_an_unknown_precision_is_refused_before_any_work(
+def test_an_unknown_or_repeated_precision_is_refused_before_any_work(
     run_dir: Path, tmp_path: Path, plan: ExportPlan
 ) -> None:
-    wrong: dict[str, Any] = {"further": ("int4",)}
-    with pytest.raises(ConfigError, match=r"precision\.further has 'int4', expected int8, fp16"):
-        export_run(
-            run_dir, tmp_path / "b", dataclasses.replace(plan, precision=PrecisionPlan(**wrong))
-        )
+    for further, message in (
+        (("int4",), r"precision\.further has 'int4', expected int8, fp16"),
+        (("int8", "fp16", "int8"), r"precision\.further has 'int8' more than once"),
+    ):
+        wrong = dataclasses.replace(plan, precision=PrecisionPlan(further=further))
+        with pytest.raises(ConfigError, match=message):
+            export_run(run_dir, tmp_path / "b", wrong)
     assert not (tmp_path / "b").exists()
