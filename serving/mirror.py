@@ -140,8 +140,8 @@ class _Pass:
         for file in (self._printed, self._said):
             with file:
                 file.seek(0)
-                words.append(file.read().decode(errors="replace").strip()[-1000:])
-        return words[0], words[1]
+                words.append(file.read().decode(errors="replace").strip())
+        return words[0], words[1][-1000:]  # of what it said, the end is the reason
 
 
 def mirror_of(settings: Settings, metrics: Metrics) -> Mirror | None:

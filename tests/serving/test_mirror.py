@@ -82,6 +82,15 @@ def test_a_mirror_that_is_away_is_said_once(
     ]
 
 
+def test_long_reasons_are_told_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    code = UPLOADS_TWO.replace("'problems': []", "'problems': ['no ' + 'way ' * 500]")
+    made, metrics = mirror(tmp_path, code.replace("'failed': 0", "'failed': 1"))
+    looks_until(made, lambda: mirrored(metrics, "uploaded") == 2)
+    made.stop()
+    assert mirrored(metrics, "failed_passes") == 1
+    assert "they stay here: no way way" in caplog.text
+
+
 def test_a_disk_that_fails_ends_nothing(tmp_path: Path) -> None:
     (tmp_path / "field").touch()
     made, metrics = mirror(tmp_path, UPLOADS_TWO)
