@@ -13,7 +13,7 @@ import json
 import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,9 @@ _DAY_S = 86_400.0
 Role = Literal["live", "shadow", "canary"]
 OK = "ok"
 _encode_values = json.JSONEncoder(separators=(",", ":")).encode
+_ROWS_AT_ONCE = (100, 10, 1)
+"""Rows of one statement. `sqlite3` lets go of the interpreter's lock for every statement: a worker
+whose events came one by one was woken for each of them, for nothing."""
 SpoolError = sqlite3.Error
 """What a full disk, a lock or a lost file raises in `EventWriter.append` and `seal`."""
 
@@ -131,11 +134,11 @@ class EventWriter:
             sqlite3.Error: the disk is full, the file is locked or gone; nothing was written, and
                 the next call starts a new file.
         """
-        rows = [(self._encode(event),) for event in events]
+        rows = [self._encode(event) for event in events]
         try:
             connection = self._open()
             with connection:
-                connection.executemany("INSERT INTO events (event) VALUES (?)", rows)
+                _insert(connection, rows)
         except sqlite3.Error:
             self._give_up()
             raise
@@ -203,6 +206,16 @@ class EventWriter:
             self._connection = None
         self._number += 1
         self._rows = 0
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[str]) -> None:
+    """Add the texts of events in order, in as few statements as there are sizes for."""
+    start = 0
+    for size in _ROWS_AT_ONCE:
+        statement = "INSERT INTO events (event) VALUES " + ", ".join(["(?)"] * size)
+        while len(rows) - start >= size:
+            connection.execute(statement, rows[start : start + size])
+            start += size
 
 
 def spool_files(folder: Path) -> tuple[Path, ...]:

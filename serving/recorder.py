@@ -148,14 +148,16 @@ class Recorder:
     def _flush(self) -> None:
         """Move images to the field store, then events to the spool, batch by batch."""
         while self._queue or self._ready:
-            while self._queue and len(self._ready) < self._flush_events:
-                with self._lock:
-                    event, image = self._queue.popleft()
-                    self._image_bytes -= len(image) if image is not None else 0
-                kept = self._capture(event, image) if image is not None else event
-                self._ready.append(kept)
+            for event, image in self._take():
+                self._ready.append(event if image is None else self._capture(event, image))
             if not self._write():
                 return
+
+    def _take(self) -> list[Recorded]:
+        """As many from the queue as are written at once, less those that wait to be written."""
+        with self._lock:
+            count = min(len(self._queue), max(0, self._flush_events - len(self._ready)))
+            return [self._queue.popleft() for _ in range(count)]
 
     def _write(self) -> bool:
         batch = list(self._ready)
@@ -183,6 +185,13 @@ class Recorder:
             log.error("a spool file was deleted with %d events, read or not", count)
 
     def _capture(self, event: Event, image: bytes) -> Event:
+        try:
+            return self._offered(event, image)
+        finally:
+            with self._lock:
+                self._image_bytes -= len(image)
+
+    def _offered(self, event: Event, image: bytes) -> Event:
         if self._field is None:
             return event
         try:
