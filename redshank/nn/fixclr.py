@@ -12,7 +12,7 @@ Shapes: B rows (anchors), D features, Q rows of the queue, K = B + Q keys.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,8 @@ def fixclr_loss(  # noqa: PLR0913 - one keyword per ablation of docs/fixclr.md
 
     Args:
         z_BD: features of any scale; normalised here. Gradient flows to anchors and keys.
-        y_B: class of each row, a label or a pseudo-label.
+        y_B: class of each row, a label or a pseudo-label. No number means "unknown" (-1 would be a
+            class of its own): leave such rows out, or give them weight 0.
         tau: temperature, > 0.
         domain_B: domain of each row; needed for `negatives` other than "all".
         weight_B: confidence in [0, 1] or a mask: w_i weighs the anchor, w_j the key (`+ log w_j`);
@@ -74,13 +75,16 @@ def fixclr_loss(  # noqa: PLR0913 - one keyword per ablation of docs/fixclr.md
         A scalar; zero with a graph where no row has a negative (such as a batch of one class).
 
     Raises:
-        ValueError: `tau` is not positive, or domains are missing.
+        ValueError: `tau` is not positive, `negatives` is unknown, domains are missing, or shapes
+            do not fit.
     """
-    if not tau > 0:
-        raise ValueError(f"tau must be positive, got {tau}")
+    _check_settings(tau, negatives)
     if negatives != "all" and (domain_B is None or (queue and queue.domain_B is None)):
         raise ValueError(f"negatives={negatives!r} needs the domain of each row, got none")
     rows = Rows(z_BD, y_B, domain_B, weight_B)
+    _check_shapes(rows, z_BD.shape[-1:])
+    if queue is not None:
+        _check_shapes(queue, z_BD.shape[-1:])
     if gather:
         rows = gather_all(rows)
     with torch.autocast(z_BD.device.type, enabled=False):
@@ -116,6 +120,9 @@ class FixCLRLoss(nn.Module):
         gather: bool = False,
     ) -> None:
         super().__init__()
+        _check_settings(tau, negatives)
+        if min(queue_size, embedding_dim, projection_dim) < 0:
+            raise ValueError("queue_size, embedding_dim and projection_dim must be 0 or more")
         if (queue_size or projection_dim) and not embedding_dim:
             raise ValueError("a queue or a projection needs embedding_dim, got 0")
         self.projection: nn.Module = nn.Identity()
@@ -158,6 +165,11 @@ class FixCLRLoss(nn.Module):
             self._push(rows)
         return loss
 
+    def extra_repr(self) -> str:
+        """The settings, for `print(model)`."""
+        names = ("tau", "negatives", "attract", "per_class", "queue_size", "gather")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+
     def _queue(self) -> Rows:
         """An empty place holds a zero vector, which `fixclr_loss` takes for absent."""
         return Rows(self.queue_z_QD.clone(), self.queue_y_Q, self.queue_domain_Q)
@@ -175,6 +187,28 @@ class FixCLRLoss(nn.Module):
             (self.queue_domain_Q, domain_B),
         ):
             queue.copy_(torch.cat([new.to(queue.dtype), queue])[: self.queue_size])
+
+
+def _check_settings(tau: float, negatives: str) -> None:
+    if not tau > 0:
+        raise ValueError(f"tau must be positive, got {tau}")
+    if negatives not in get_args(Negatives):
+        expected = ", ".join(get_args(Negatives))
+        raise ValueError(f"negatives is {negatives!r}, expected one of {expected}")
+
+
+def _check_shapes(rows: Rows, features: torch.Size) -> None:
+    """One label for many rows would be broadcast: no negatives, and a loss of 0 unseen."""
+    if rows.z_BD.dim() != 2 or rows.z_BD.shape[1:] != features:
+        raise ValueError(
+            f"features have the shape {tuple(rows.z_BD.shape)}, expected [B, {features[0]}]"
+        )
+    for name, x_B in zip(Rows._fields[1:], rows[1:], strict=True):
+        if x_B is not None and x_B.shape != rows.z_BD.shape[:1]:
+            raise ValueError(
+                f"{name} has the shape {tuple(x_B.shape)}, expected [{len(rows.z_BD)}], "
+                "one for each row of features"
+            )
 
 
 def gather_all(rows: Rows) -> Rows:

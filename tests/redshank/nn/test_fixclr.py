@@ -212,6 +212,32 @@ def test_bad_arguments_are_named() -> None:
         fixclr_loss(z, y, negatives="cross")
     with pytest.raises(ValueError, match="needs embedding_dim"):
         FixCLRLoss(queue_size=4)
+    with pytest.raises(ValueError, match="'corss', expected one of all, cross, within"):
+        fixclr_loss(z, y, negatives="corss", domain_B=y)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="must be 0 or more"):
+        FixCLRLoss(queue_size=-1, embedding_dim=4)
+    with pytest.raises(ValueError, match="tau must be positive"):
+        FixCLRLoss(tau=0.0)
+
+
+def test_shapes_that_would_be_broadcast_are_refused() -> None:
+    """One label for all rows gave no negatives, and a loss of 0 for ever."""
+    z, y, domain, weight = batch()
+    for name, wrong in (("y_B", y[:1]), ("y_B", y[:, None]), ("y_B", y[:5])):
+        with pytest.raises(ValueError, match=f"{name} has the shape"):
+            fixclr_loss(z, wrong)
+    with pytest.raises(ValueError, match=r"weight_B has the shape \(1,\), expected \[24\]"):
+        fixclr_loss(z, y, weight_B=weight[:1])
+    with pytest.raises(ValueError, match="domain_B has the shape"):
+        FixCLRLoss(negatives="cross")(z, y, domain[:1])
+    with pytest.raises(ValueError, match=r"expected \[B, 16\]"):
+        fixclr_loss(z, y, queue=Rows(torch.zeros(3, D + 1), torch.zeros(3)))
+    with pytest.raises(ValueError, match="features have the shape"):
+        fixclr_loss(torch.zeros(B, D, 2, 2), y)
+
+
+def test_printed_module_says_its_settings() -> None:
+    assert "tau=0.2, negatives='cross'" in repr(FixCLRLoss(tau=0.2, negatives="cross"))
 
 
 def test_module_equals_function_and_its_queue_holds_the_newest_rows() -> None:
