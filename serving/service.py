@@ -23,6 +23,7 @@ from .packed import packed_workers
 from .refusal import Refusal
 from .routes import build_app, sender_of
 from .supervisor import mend_supervisor
+from .swagger_page import OwnScriptsOnly
 from .worker import Slot
 
 mend_supervisor()
@@ -81,7 +82,7 @@ class EdgeFirst(type(RedshankService)):  # type: ignore[misc]  # BentoML's Servi
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:  # BentoML's signature
         """What a worker of BentoML serves."""
-        return Edge(super().to_asgi(is_main), SLOT, routes)
+        return Edge(OwnScriptsOnly(super().to_asgi(is_main)), SLOT, routes)
 
 
 RedshankService.__class__ = EdgeFirst  # type: ignore[method-assign]  # same slots, one method more

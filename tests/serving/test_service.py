@@ -144,6 +144,9 @@ def _frameworks_speak_with_one_voice(server: Server, image: MakeImage) -> int:
         assert headers["x-request-id"] == answer["error"]["request_id"]
     for path in ("/docs.json", "/openapi.json", "/healthz", "/livez", "/v1/models"):
         assert server.ask(path)[0] == 200, path
+    _, headers, page = server.ask("/")
+    assert "/static_content/swagger-ui-bundle.js" in page
+    assert "script-src 'self';" in headers["content-security-policy"]
     return 3
 
 
