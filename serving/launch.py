@@ -56,15 +56,25 @@ def check(settings: Settings) -> None:
         IntegrityError: its live bundle or the client salt is damaged.
         ConflictError: the port is taken.
     """
-    check_service(settings)
-    _check_port(_address(settings.serving), settings.serving.port)
+    check_settings(settings)
+    serving, home = settings.serving, settings.home
+    _check_port(_address(serving), serving.port)
+    registry = Registry(home.path("models"), home.path("bundles"))
+    release = registry.read(serving.model)
+    if not registry.bundle_path(release.live).is_dir():
+        raise InputError(
+            f"the live bundle {release.live} of {serving.model} is not in {registry.bundles}",
+            hint="Publish another: redshank models publish BUNDLE",
+        )
+    read_bundle(registry.bundle_path(release.live))
 
 
-def check_service(settings: Settings) -> None:
-    """Everything of `check` but the port, which a Bento gets from BentoML.
+def check_settings(settings: Settings) -> None:
+    """Check tokens, numbers and names.
 
     Raises:
-        RedshankError: as `check`.
+        ConfigError: one of them can never work.
+        IntegrityError: the client salt is damaged.
     """
     serving, home = settings.serving, settings.home
     load_access(serving.tokens_file, serving.host)
@@ -78,14 +88,6 @@ def check_service(settings: Settings) -> None:
             "serving.precision = int8 is a graph for CPUs, TensorRT refuses it",
             hint="Use fp32, fp16 or int8_tensorrt, or serving.engine = onnxruntime.",
         )
-    registry = Registry(home.path("models"), home.path("bundles"))
-    release = registry.read(serving.model)
-    if not registry.bundle_path(release.live).is_dir():
-        raise InputError(
-            f"the live bundle {release.live} of {serving.model} is not in {registry.bundles}",
-            hint="Publish another: redshank models publish BUNDLE",
-        )
-    read_bundle(registry.bundle_path(release.live))
 
 
 def prepare(settings: Settings, environment: Mapping[str, str]) -> Launch:

@@ -17,7 +17,7 @@ import click
 
 from redshank.errors import RedshankError
 
-from .launch import check_service
+from .launch import check_settings
 from .packed import FOLDER, packed_settings
 
 ASK_AGAIN_S = 0.1
@@ -29,7 +29,7 @@ def mend_supervisor() -> None:
     """Do all of it where this process is the supervisor, nothing in a worker or elsewhere.
 
     Raises:
-        SystemExit: settings, tokens or release of a Bento cannot work; already said.
+        SystemExit: settings or tokens of a Bento can never work; already said.
     """
     command = click.get_current_context(silent=True)
     if command is None or command.info_name not in ("serve", "serve-http"):
@@ -43,7 +43,7 @@ def mend_supervisor() -> None:
 
 def _check_packed() -> None:
     try:
-        check_service(packed_settings(os.environ))
+        check_settings(packed_settings(os.environ))
     except (RedshankError, OSError) as error:
         print(f"redshank: {error}", file=sys.stderr)  # noqa: T201  # BentoML would add a traceback
         raise SystemExit(1) from error

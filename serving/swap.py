@@ -3,7 +3,8 @@
 A request takes one `Snapshot` and keeps it, so its answer always names the model that gave it. A
 bundle that fails its digests, its golden self-test or its warm-up is not taken: the former release
 goes on answering, the log and `redshank_release_failures_total` say why, and the pointer is tried
-again when it changes, or after `RETRY_S`.
+again when it changes, or after `RETRY_S`. A worker that starts meanwhile, in place of one that
+died, takes the newest former release that holds: what the others still answer with.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from redshank.errors import RedshankError
 from redshank.events import Role
 from redshank.infer import Model
 from redshank.registry import Registry, Release
@@ -155,6 +158,8 @@ class ReleaseWatcher:
             self._take(self._registry.read(self._model))
         except Exception as error:  # a release must never end the server
             self._report("live", error)
+            if self.snapshot is None and mark != (0, 0):  # no pointer: nothing is released
+                self._stand_in()
 
     def take_plans(self) -> None:
         """Swap models whose TensorRT plan is ready, and have the next one built."""
@@ -187,6 +192,22 @@ class ReleaseWatcher:
             self._metrics.swaps.inc()
             self._metrics.revision.set(release.revision)
             log.info("serving %s revision %d: %s", release.model, release.revision, release.live)
+
+    def _stand_in(self) -> None:
+        """Take a former release; the problem of the newest one stays said."""
+        problem, tried = self.problem, set[str]()
+        try:
+            former = self._registry.history(self._model)
+        except (RedshankError, OSError, ValueError):  # a damaged history helps nobody
+            return
+        for release in reversed(former):
+            if release.live in tried:
+                continue
+            tried.add(release.live)
+            with suppress(Exception):  # whatever it is, the next may hold
+                self._take(release)
+                break
+        self.problem = problem
 
     def _served(self, bundle: str, role: Role, loaded: dict[str, Served]) -> Served:
         """The loaded bundle in its role, or a new one after self-test and warm-up."""

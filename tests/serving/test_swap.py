@@ -102,6 +102,30 @@ def test_a_broken_pointer_keeps_the_old_model(
     assert client.post("/v1/predict", content=image(0)).json()["version"] == home.one
 
 
+@pytest.mark.parametrize("damage", ["bundle", "pointer"])
+def test_a_worker_that_starts_beside_a_bad_release_answers_with_the_former(
+    start: StartClient, home: Any, image: MakeImage, damage: str
+) -> None:
+    home.publish(home.two)
+    if damage == "bundle":
+        broken = home.registry.bundle_path(home.two) / MODEL_FILE
+    else:
+        home.publish(home.one)
+        broken = home.registry.release_path("default")
+    whole = broken.read_bytes()
+    broken.write_bytes(b"x")
+    client, worker = start()
+    answer = client.post("/v1/predict", content=image(0))
+    assert (answer.status_code, answer.json()["version"]) == (200, home.one)
+    models = client.get("/v1/models").json()
+    assert models["problem"].startswith("live: ")
+    assert models["revision"] == (1 if damage == "bundle" else 3)
+    broken.write_bytes(whole)
+    worker.watcher.wake()
+    until(lambda: not worker.watcher.problem)
+    assert client.get("/v1/models").json()["revision"] == (2 if damage == "bundle" else 3)
+
+
 def test_without_a_release_the_worker_waits_for_one(
     start: StartClient, home: Any, image: MakeImage
 ) -> None:
