@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from redshank.events import Role
 
 from .dead_workers import DROPPED_MEANING, FOLDER, REASONS, reserve_files
 
@@ -42,6 +45,8 @@ class Metrics:
         self.release_failures = counter(
             "release_failures", "Releases not taken over because a bundle failed.", "role"
         )
+        for role in get_args(Role):  # as with lost events below
+            self.release_failures.labels(role)
 
         def seconds(name: str, meaning: str, *labels: str) -> Histogram:
             name = f"redshank_{name}_seconds"

@@ -28,3 +28,5 @@ def test_one_worker_alone_shows_its_own_series(monkeypatch: pytest.MonkeyPatch) 
     metrics.requests.labels("/v1/predict", "200").inc(3)
     text = metrics.exposition().decode()
     assert 'redshank_requests_total{route="/v1/predict",status="200"} 3.0' in text
+    for role in ("live", "canary", "shadow"):  # else the first failure is no increase
+        assert f'redshank_release_failures_total{{role="{role}"}} 0.0' in text
