@@ -29,13 +29,13 @@ class ObjectFolder:
         return not isinstance(self._location, str)
 
     def names(self) -> set[str]:
-        """Every file, relative; empty where nothing is there."""
+        """Every file, relative; empty where nothing is there, never a part of what is."""
         if isinstance(self._location, str):
             return set(list_remote(self._location))
         root = self._location
         return {
             str((Path(folder) / name).relative_to(root))
-            for folder, _, files in os.walk(root)
+            for folder, _, files in os.walk(root, onerror=_unless_gone)
             for name in files
         }
 
@@ -58,3 +58,9 @@ class ObjectFolder:
             remove_remote(place)
         else:
             place.unlink(missing_ok=True)
+
+
+def _unless_gone(error: OSError) -> None:
+    """Half a listing looks as if the rest was removed."""
+    if not isinstance(error, FileNotFoundError):
+        raise error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,25 @@ def test_homes_that_push_to_what_they_pull_from_bring_nothing_back(tmp_path: Pat
     for home in (one, two):
         assert push(home, mirror) == pull(home, mirror) == Pass()
         assert kept(home) == {digest(n) for n in (1, 2, 3)}
+
+
+def test_a_folder_that_cannot_be_listed_removes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there, mirror = tmp_path / "here", tmp_path / "there", ObjectFolder(tmp_path / "mirror")
+    capture(here, 0, 1)
+    push(here, mirror)
+    pull(there, mirror)
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if str(path) == str(tmp_path / "mirror" / "gate-1"):
+            raise OSError(5, "Input/output error", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    for act, home in ((pull, there), (push, here)):
+        with pytest.raises(OSError, match="Input/output error"):
+            act(home, mirror)
+    monkeypatch.undo()
+    assert kept(there) == {digest(0), digest(1)}
