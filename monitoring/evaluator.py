@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from redshank.errors import RedshankError
 from redshank.events import Event, spool_files
 from redshank.files import Clock
-from redshank.records import as_dict, from_dict
+from redshank.records import as_dict
 from redshank.store.control_labels import LabelsGiven
 from redshank.store.monitor import Cursor, MonitorStore, TickWrite
 from redshank.store.monitor_rows import (
@@ -29,7 +29,6 @@ from redshank.store.monitor_rows import (
     StreamRow,
     Window,
 )
-from redshank.trigger import Trigger
 
 from .acceptance import Request
 from .alarms import close, judge
@@ -40,7 +39,7 @@ from .label_intake import take_labels
 from .retention import tidy_up
 from .stream import Plan
 from .surroundings import Said, Surroundings, labels_of_a_tick, said_since
-from .triggers import trigger_of
+from .triggers import deliver, trigger_of
 from .verdict import answering_rows, decide
 
 
@@ -263,7 +262,7 @@ class Evaluator:
             return ()
         for alarm in self.store.unsent_triggers():
             try:
-                self.around.send(from_dict(Trigger, alarm.trigger, source=alarm.alarm_id))
+                deliver(alarm, self.around.send, self.around.withdraw)
             except RedshankError as error:
                 return (f"trigger of alarm {alarm.alarm_id} waits: {error.message}",)
             self.store.mark_sent(alarm.alarm_id)

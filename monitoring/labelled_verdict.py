@@ -13,6 +13,7 @@ from redshank.store.monitor_rows import Alarm, Evidence, StreamKey
 
 from .labelled import Labelled, Seen
 from .stream import Stream
+from .triggers import REFUTED
 
 LEAST_FOR_ACCURACY = 20
 """Labelled scenes from which their interval replaces every estimate without labels."""
@@ -41,7 +42,8 @@ def judge_labels(
                 changed.append(_closed(alarm, at_s, "labels given since speak for the model"))
         elif alarm.kind == "degraded" and is_refuted(stream, alarm.onset_s):
             seen = labelled.since(alarm.onset_s)
-            changed.append(_closed(alarm, at_s, f"labels refute it: {counted(labelled, seen)}"))
+            ended = _closed(alarm, at_s, f"{REFUTED}: {counted(labelled, seen)}")
+            changed.append(replace(ended, trigger_sent=False))  # its trigger is taken back
             if all(other.kind != "drift" for other in open_alarms):
                 changed.append(_as_drift(alarm, tick=tick, at_s=at_s))
     is_open = any(alarm.kind == "degraded" for alarm in open_alarms)

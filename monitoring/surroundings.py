@@ -14,6 +14,7 @@ from redshank.trigger import Trigger
 
 from .acceptance import Request, Requests
 from .drain import Calendar
+from .triggers import Withdraw
 
 Said = Request | LabelsGiven
 """What a person said: it counts after the tick in which it was said."""
@@ -31,6 +32,8 @@ class Surroundings:
     """Model -> bundle ids that answer traffic now; None when nothing is known."""
     send: Callable[[Trigger], bool] | None
     """Stores a trigger in the control database; None: write none."""
+    withdraw: Withdraw | None = None
+    """Tells the control database that labels refuted the alarm of a trigger."""
     grace_s: float = 2.0
     """How long after its end a tick stays open for events that are still on their way."""
     named: Callable[[str], frozenset[str] | None] = lambda _: None

@@ -111,6 +111,7 @@ def surroundings_of(settings: Settings) -> Surroundings:
         bundles=home.path("bundles"),
         answering=lambda model: answering_versions(registry, model),
         send=control.add_trigger if settings.monitoring.trigger else None,
+        withdraw=control.withdraw if settings.monitoring.trigger else None,
         named=lambda model: named_versions(registry, model),
         requests=requests_of(control),
         labels=control.labels_given,

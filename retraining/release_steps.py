@@ -45,6 +45,9 @@ def judge(place: Workplace, healing: Healing, hold: Hold) -> Healing:
     if verdict == "cannot_tell":
         reason = f"a person decides: {_named(gates, 'cannot_tell')} cannot tell"
         return move(place, healing, hold, "proposed", reason, gates=gates)
+    if withdrawn := place.store.withdrawn(healing.trigger_id):
+        reason = f"passed every gate, but a person decides: {withdrawn}"
+        return move(place, healing, hold, "proposed", reason, gates=gates)
     if place.rules.mode != "auto":
         reason = f"passed every gate; retraining.mode is {place.rules.mode}, a person decides"
         return move(place, healing, hold, "proposed", reason, gates=gates)

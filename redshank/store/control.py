@@ -24,6 +24,8 @@ from redshank.store.control_healings import (
     list_triggers,
     move_healing,
     store_healing,
+    withdraw_trigger,
+    withdrawn_mark,
 )
 from redshank.store.control_labels import (
     LabelCounts,
@@ -75,6 +77,15 @@ class ControlStore:
         """Store a trigger with its pending healing; False if its idempotency key is known."""
         with write(self._engine) as connection:
             return insert_trigger(connection, trigger, at_s=self._clock())
+
+    def withdraw(self, trigger: Trigger, *, reason: str) -> None:
+        """End a healing that only waits; of one under way a person decides after the gates."""
+        with write(self._engine) as connection:
+            withdraw_trigger(connection, trigger, at_s=self._clock(), reason=reason)
+
+    def withdrawn(self, trigger_id: str) -> str | None:
+        """Why a trigger holds no longer; None where it does."""
+        return self.mark(withdrawn_mark(trigger_id))
 
     def triggers(self) -> tuple[Trigger, ...]:
         """Every trigger, oldest first."""

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, insert, select, update
 
 from redshank.errors import ConflictError, InputError
 from redshank.files import new_id, rfc3339
-from redshank.healing import SCHEMA, Healing, State, check_transition
+from redshank.healing import ENDS, SCHEMA, Healing, State, check_transition
 from redshank.records import as_dict, check_schema, from_dict
-from redshank.store.control_schema import HEALINGS, TRIGGERS, append_audit, to_text
+from redshank.store.control_schema import HEALINGS, MARKS, TRIGGERS, append_audit, to_text
 from redshank.trigger import SCHEMA as TRIGGER_SCHEMA
 from redshank.trigger import Trigger
 
@@ -49,6 +49,39 @@ def insert_trigger(connection: Connection, trigger: Trigger, *, at_s: float) -> 
         details=details | {"healing_id": healing.healing_id},
     )
     return True
+
+
+def withdrawn_mark(trigger_id: str) -> str:
+    """Name of the mark that tells why a trigger holds no longer."""
+    return f"withdrawn {trigger_id}"
+
+
+def withdraw_trigger(connection: Connection, trigger: Trigger, *, at_s: float, reason: str) -> None:
+    """The reason to retrain is gone: see `ControlStore.withdraw`. Twice is once."""
+    insert_trigger(connection, trigger, at_s=at_s)
+    key = TRIGGERS.c.idempotency_key == trigger.idempotency_key
+    trigger_id = connection.execute(select(TRIGGERS.c.trigger_id).where(key)).scalar_one()
+    name = withdrawn_mark(trigger_id)
+    if connection.execute(select(MARKS.c.name).where(MARKS.c.name == name)).first():
+        return
+    connection.execute(insert(MARKS).values(name=name, value=reason))
+    healing = find_healing(connection, trigger_id)
+    if healing.state in ENDS:
+        return
+    append_audit(
+        connection,
+        at_s=at_s,
+        actor=trigger.actor,
+        action="withdrawn",
+        subject=trigger_id,
+        details={"reason": reason, "healing_id": healing.healing_id, "state": healing.state},
+    )
+    if healing.state == "pending":
+        by: dict[str, Any] = {"actor": trigger.actor, "reason": reason, "changes": {}}
+        move_healing(connection, healing, "vetoed", at_s=at_s, **by)
+    else:
+        told = dataclasses.replace(healing, reason=f"{healing.reason}; but {reason}")
+        store_healing(connection, told)
 
 
 def list_triggers(connection: Connection) -> tuple[Trigger, ...]:

@@ -31,6 +31,7 @@ class World:
     station: Station
     events: dict[str, list[Event]]
     given: list[LabelsGiven] = dataclasses.field(default_factory=list)
+    withdrawn: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
     def label(
         self, domain: str, at_tick: float, *, right: int, wrong: int, since: int = 0
@@ -63,6 +64,7 @@ class World:
                 g for g in self.given if g.seq > seq and g.at_s <= self.station.now_s
             ],
             requests=lambda seq: [r for r in requests if r.seq > seq],
+            withdraw=lambda trigger, *, reason: self.withdrawn.append((trigger.trigger_id, reason)),
         )
         return evaluator
 
@@ -137,7 +139,11 @@ def test_labels_refute_an_alarm_of_confidence_which_does_not_come_back(world: Wo
     assert "Labels refute harm: of 120 labelled images since the onset 118" in row.sentence
     assert row.detail["labels"]["said"] == "refute"
     stored = {a.alarm_id: a for a in world.station.store.alarms()}
-    assert stored[alarm.alarm_id].closed_reason.startswith("labels refute it: Of 120 labelled")
+    reason = stored[alarm.alarm_id].closed_reason
+    assert reason.startswith("labels refute it: Of 120 labelled")
+    (trigger,) = {t.trigger_id for t in world.station.triggers}
+    assert world.withdrawn == [(trigger, reason)]
+    assert world.station.store.unsent_triggers() == ()
     last = world.run(TICKS)
     assert row_of(last, "fog").state == "drift"
     assert all(a.kind != "degraded" for a in last.open_alarms)

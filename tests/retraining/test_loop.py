@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from redshank.dataset import read_manifest
@@ -148,6 +150,36 @@ def test_propose_waits_for_a_person(world: World, store: ControlStore) -> None:
     once(place)
     assert store.healing(trigger_id).state == "proposed"
     assert (world.registry.read("default").revision, world.count("train start")) == (1, 1)
+
+
+def test_auto_asks_a_person_when_the_alarm_was_refuted_meanwhile(
+    world: World, store: ControlStore
+) -> None:
+    trigger_id = add_trigger(world, store)
+    place = world.place(store, world.rules())
+    trigger, said = store.trigger(trigger_id), []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "-> training" in line:
+            store.withdraw(trigger, reason="labels refute it: 118 of 120 right")
+
+    once(dataclasses.replace(place, say=say))
+    healing = store.healing(trigger_id)
+    assert healing.state == "proposed", said
+    assert healing.reason == (
+        "passed every gate, but a person decides: labels refute it: 118 of 120 right"
+    )
+    assert all(gate.verdict == "pass" for gate in healing.gates)
+    assert world.registry.read("default").revision == 1
+
+
+def test_a_refuted_alarm_that_waits_is_not_trained_for(world: World, store: ControlStore) -> None:
+    trigger_id = add_trigger(world, store)
+    store.withdraw(store.trigger(trigger_id), reason="labels refute it")
+    once(world.place(store, world.rules()))
+    assert store.healing(trigger_id).state == "vetoed"
+    assert world.count("train start") == 0
 
 
 def test_a_healing_waits_for_images(world: World, store: ControlStore) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import subprocess
 import sys
@@ -47,6 +48,34 @@ def test_a_trigger_is_stored_once_with_one_pending_healing(store: ControlStore) 
     assert [row.action for row in store.audit()] == ["trigger"]
     assert store.add_trigger(a_trigger(onset_s=6.0))
     assert len(store.healings("pending")) == 2
+
+
+def test_a_withdrawn_trigger_ends_a_healing_that_waits(store: ControlStore) -> None:
+    trigger = a_trigger()
+    for _ in range(2):  # one that never came is stored first; twice is once
+        store.withdraw(trigger, reason="labels refute it")
+    healing = store.healing(trigger.trigger_id)
+    assert (healing.state, healing.reason) == ("vetoed", "labels refute it")
+    assert [row.action for row in store.audit()] == ["trigger", "withdrawn", "vetoed"]
+    assert store.withdrawn(trigger.trigger_id) == "labels refute it"
+    assert store.verify_audit() == 3
+
+
+def test_a_withdrawn_trigger_leaves_what_is_under_way_and_says_so(store: ControlStore) -> None:
+    trigger, other = a_trigger(), a_trigger(onset_s=7.0)
+    store.add_trigger(trigger)
+    store.add_trigger(other)
+    lease = store.acquire("loop", ttl_s=60)
+    healing = store.healing(trigger.trigger_id)
+    store.transition(healing, "snapshot", reason="enough", actor="loop", lease=lease)
+    store.withdraw(dataclasses.replace(trigger, trigger_id="of a replay"), reason="labels say no")
+    healing = store.healing(trigger.trigger_id)
+    assert (healing.state, healing.reason) == ("snapshot", "enough; but labels say no")
+    assert store.healing(other.trigger_id).state == "pending"
+    assert store.withdrawn(other.trigger_id) is None
+    ended = store.transition(healing, "failed", reason="disk", actor="loop", lease=lease)
+    store.withdraw(other, reason="no")
+    assert store.healing(trigger.trigger_id) == ended
 
 
 def test_ids_that_do_not_exist_are_named(store: ControlStore) -> None:
