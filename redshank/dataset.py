@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -161,7 +162,11 @@ def _header(line: str, path: Path) -> Header:
         raise InputError(f"manifest {path} is empty")
     values = _parse(line, path, 1)
     check_schema(values, current=SCHEMA, source=f"{path}, line 1")
-    return from_dict(Header, values, source=f"{path}, line 1")
+    header = from_dict(Header, values, source=f"{path}, line 1")
+    twice = [name for name, count in Counter(header.classes).items() if count > 1 or not name]
+    if twice:  # a network would get an output that no label ever teaches
+        raise InputError(f"{path}, line 1: class {twice[0]!r} is empty or listed twice")
+    return header
 
 
 def _items(

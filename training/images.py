@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from redshank.image_bytes import Location, read_bytes
 from redshank.preprocess import ImageError, decode_image
 
 Images: TypeAlias = npt.NDArray[np.uint8]
+Mapped: TypeAlias = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with (phase, done, total)."""
 
@@ -70,8 +72,7 @@ def same_files(manifest: Manifest, size: int, stamp: Path) -> Iterator[bool]:
 def _decode_all(manifest: Manifest, size: int, cache: Path, progress: Progress) -> None:
     count = len(manifest.items)
     shape = (count, size, size, 3)
-    images_NHW3 = np.lib.format.open_memmap(cache, mode="w+", dtype=np.uint8, shape=shape)
-    _reserve(cache, count)
+    images_NHW3 = _reserved(cache, shape)
 
     def decode(number: int) -> None:
         images_NHW3[number] = decode_file(manifest.image_location(manifest.items[number]), size)
@@ -86,19 +87,22 @@ def _decode_all(manifest: Manifest, size: int, cache: Path, progress: Progress) 
     images_NHW3.flush()
 
 
-def _reserve(cache: Path, count: int) -> None:
+def _reserved(cache: Path, shape: tuple[int, int, int, int]) -> Mapped:
     """Takes the disk space now: writing to a mapped file on a full disk kills the process."""
-    size_bytes = cache.stat().st_size
     try:
+        images_NHW3: Mapped = np.lib.format.open_memmap(
+            cache, mode="w+", dtype=np.uint8, shape=shape
+        )
         with cache.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, size_bytes)
+            os.posix_fallocate(file.fileno(), 0, cache.stat().st_size)
     except OSError as error:
-        cache.unlink()
+        cache.unlink(missing_ok=True)
         raise StageError(
-            f"{cache.parent}: {error.strerror}: {count} decoded images take "
-            f"{size_bytes / 1e6:.1f} MB until the training ends",
+            f"{cache.parent}: {error.strerror}: {shape[0]} decoded images take "
+            f"{math.prod(shape) / 1e6:.1f} MB until the training ends",
             hint="Free that much, give another folder with --out, or lower training.image_size.",
         ) from error
+    return images_NHW3
 
 
 def decode_file(place: Location, size: int) -> Images:

@@ -20,6 +20,13 @@ def _write(folder: Path, *items: Item) -> Path:
     return folder / "m.jsonl"
 
 
+@pytest.mark.parametrize("classes", [["3", "5", "3"], ["3", ""]])
+def test_classes_that_no_label_could_reach_are_refused(tmp_path: Path, classes: list[str]) -> None:
+    write_manifest(tmp_path / "m.jsonl", root="images", classes=classes, items=ITEMS[:1])
+    with pytest.raises(InputError, match=rf"class '{classes[2] if classes[2:] else ''}' is empty"):
+        read_manifest(tmp_path / "m.jsonl")
+
+
 def test_round_trip_and_roles(tmp_path: Path) -> None:
     manifest = read_manifest(_write(tmp_path, *ITEMS))
     assert manifest.items == ITEMS

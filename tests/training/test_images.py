@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,19 @@ def test_full_disk_is_said_before_anything_is_decoded(
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(StageError, match="No space left on device: 60 decoded images"):
         load_images(read_manifest(make_manifest()), 16, tmp_path / "x.npy", silent)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_disk_without_room_for_the_file_at_all_is_said_as_well(
+    make_manifest: MakeManifest, tmp_path: Path
+) -> None:
+    manifest, limits = read_manifest(make_manifest()), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(StageError, match="File too large: 60 decoded images take"):
+            load_images(manifest, 16, tmp_path / "x.npy", silent)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
 
 
