@@ -29,8 +29,7 @@ Role = Literal["live", "shadow", "canary"]
 OK = "ok"
 _encode_values = json.JSONEncoder(separators=(",", ":")).encode
 _ROWS_AT_ONCE = (100, 10, 1)
-"""Rows of one statement. `sqlite3` lets go of the interpreter's lock for every statement: a worker
-whose events came one by one was woken for each of them, for nothing."""
+"""Rows of one statement: each lets go of the interpreter's lock and so wakes the worker."""
 SpoolError = sqlite3.Error
 """What a full disk, a lock or a lost file raises in `EventWriter.append` and `seal`."""
 
