@@ -1,11 +1,12 @@
-"""The micro-batcher: no timer, whatever queued while the model was busy is the next batch.
+"""The micro-batcher: whatever queued while the model was busy is the next batch.
 
 There are two lanes. Small images for a small model run on the event loop itself: two thread
 switches and a fight for the interpreter's lock a batch cost more than such a model. All others are
 decoded and run in one thread, so that a photo of a phone or a large network holds up no request
-that is being read, and no small image. A job that waits too long is answered 504 and dropped before
-any work is spent on it; a job that would have to wait too long, by the time images took so far, is
-refused at once (429), like one that finds the queue full.
+that is being read, and no small image. Only on the loop a batch may wait a moment for clients who
+come back at once (serving/gathering.py). A job that waits too long is answered 504 and dropped
+before any work is spent on it; a job that would have to wait too long, by the time images took so
+far, is refused at once (429), like one that finds the queue full.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Generic, TypeVar
 
 from redshank.preprocess import ImageArray
 
+from .gathering import WAIT_S, Gathering
 from .refusal import Refusal
 from .swap import Snapshot
 
@@ -83,6 +85,7 @@ class Batcher(Generic[Answer]):
         dropped: told about each job that never reaches `work`, with its error code.
         limit: most images a run, asked before each batch with its first job.
         max_queue: most images waiting.
+        gather_s: longest time that a batch on the loop waits for clients who were just answered.
     """
 
     def __init__(
@@ -92,11 +95,14 @@ class Batcher(Generic[Answer]):
         *,
         limit: Callable[[Job[Answer]], int],
         max_queue: int,
+        gather_s: float = WAIT_S,
     ) -> None:
         self._work, self._dropped = work, dropped
         self._limit, self._max_queue = limit, max_queue
         self._on_loop: _Lane[Answer] = _Lane(0.0005)
         self._in_thread: _Lane[Answer] = _Lane(0.01)
+        self._gathering = Gathering(gather_s)
+        self._timer: asyncio.TimerHandle | None = None
         self._waiting: deque[Job[Answer]] = deque()
         self._sweeping = False
         self._batches: queue.SimpleQueue[_Batch[Answer] | None] = queue.SimpleQueue()
@@ -129,9 +135,15 @@ class Batcher(Generic[Answer]):
         job.answer, job.end_s = loop.create_future(), loop.time() + job.deadline_s
         lane.queue.append(job)
         self._waiting.append(job)
+        if job.quick:
+            self._gathering.came(time.perf_counter())
         if not lane.busy:
             lane.busy = True  # after the other connections of this round
-            loop.call_soon(self._run_here if job.quick else self._hand_over, loop)
+            loop.call_soon(self._start_here if job.quick else self._hand_over, loop)
+        elif job.quick and self._timer is not None and not self._missing_s():
+            self._timer.cancel()
+            self._timer = None
+            loop.call_soon(self._run_here, loop)
         if not self._sweeping:
             self._sweeping = True
             loop.call_later(min(SWEEP_S, job.deadline_s / 4), self._sweep, loop)
@@ -155,18 +167,38 @@ class Batcher(Generic[Answer]):
                 batch.append(job)
         return batch
 
+    def _start_here(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One batch on the event loop, now or when those who were just answered are back."""
+        missing_s = self._missing_s()
+        if missing_s:
+            self._timer = loop.call_later(missing_s, self._run_here, loop)
+        else:
+            self._run_here(loop)
+
+    def _missing_s(self) -> float:
+        """How long a batch on the loop should wait for others; 0 when it is full."""
+        queue = self._on_loop.queue
+        if not queue or len(queue) >= min(self._most_here(), self._limit(queue[0])):
+            return 0.0
+        return self._gathering.wait_s(time.perf_counter())
+
+    def _most_here(self) -> int:
+        """Images that take `LOOP_S`."""
+        return max(1, round(LOOP_S / self._on_loop.image_s))
+
     def _run_here(self, loop: asyncio.AbstractEventLoop) -> None:
         """One batch on the event loop; the next one after what arrived meanwhile is read."""
-        lane = self._on_loop
-        batch = self._next(lane, max(1, round(LOOP_S / lane.image_s)))
+        lane, self._timer = self._on_loop, None
+        batch = self._next(lane, self._most_here())
         if batch:
             began_s = time.thread_time()  # what others on the machine take makes no batch smaller
             answers = self._answers(batch)
             lane.took(time.thread_time() - began_s, len(batch))
             _deliver(batch, answers)
+            self._gathering.answered(len(batch), time.perf_counter())
         lane.busy = bool(lane.queue)
         if lane.busy:  # two rounds on: first the answers go out, and what came meanwhile is queued
-            loop.call_soon(loop.call_soon, self._run_here, loop)
+            loop.call_soon(loop.call_soon, self._start_here, loop)
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         """Give the thread its next batch, or come to rest."""

@@ -52,9 +52,13 @@ class Model:
         self.dropped.append((bytes(one.data), code))
 
 
-def run(scenario: Callable[[Batcher[bytes], Model], Any], *, max_queue: int = 100) -> Model:
+def run(
+    scenario: Callable[[Batcher[bytes], Model], Any], *, max_queue: int = 100, gather_s: float = 0.0
+) -> Model:
     model = Model()
-    batcher = Batcher(model.work, model.drop, limit=lambda _: 4, max_queue=max_queue)
+    batcher = Batcher(
+        model.work, model.drop, limit=lambda _: 4, max_queue=max_queue, gather_s=gather_s
+    )
 
     async def main() -> None:
         await scenario(batcher, model)
@@ -174,3 +178,45 @@ def test_quick_jobs_run_on_the_loop_while_the_thread_is_busy() -> None:
         assert await slow == b"PHOTO"
 
     assert run(scenario).batches == [[b"a", b"bad", b"c"], [b"photo"]]
+
+
+def quick(data: bytes) -> Job[bytes]:
+    return dataclasses.replace(job(data), quick=True)
+
+
+async def two_batches_of(batcher: Batcher[bytes], model: Model) -> None:
+    """Two images are answered, then one comes back and the other a moment later."""
+    model.here = threading.get_ident()
+    await asyncio.gather(batcher.submit(quick(b"a")), batcher.submit(quick(b"b")))
+    first = batcher.submit(quick(b"c"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (len(model.batches), batcher.busy, batcher.depth) == (1, True, 1)
+    second = batcher.submit(quick(b"d"))
+    assert [await first, await second] == [b"C", b"D"]
+
+
+def test_a_batch_on_the_loop_waits_for_all_who_were_just_answered() -> None:
+    model = run(two_batches_of, gather_s=60.0)
+    assert model.batches == [[b"a", b"b"], [b"c", b"d"]]
+
+
+def test_a_batch_does_not_wait_longer_than_said() -> None:
+    async def scenario(batcher: Batcher[bytes], model: Model) -> None:
+        model.here = threading.get_ident()
+        await asyncio.gather(batcher.submit(quick(b"a")), batcher.submit(quick(b"b")))
+        assert await batcher.submit(quick(b"c")) == b"C"
+
+    assert run(scenario, gather_s=0.05).batches == [[b"a", b"b"], [b"c"]]
+
+
+def test_a_full_batch_waits_for_nobody() -> None:
+    async def scenario(batcher: Batcher[bytes], model: Model) -> None:
+        model.here = threading.get_ident()
+        await asyncio.gather(*(batcher.submit(quick(b"a")) for _ in range(4)))
+        jobs = [batcher.submit(quick(b"b")) for _ in range(9)]
+        await asyncio.gather(*jobs[:8])
+        jobs += [batcher.submit(quick(b"c")) for _ in range(3)]
+        await asyncio.gather(*jobs)
+
+    assert [len(batch) for batch in run(scenario, gather_s=60.0).batches] == [4, 4, 4, 4]
