@@ -32,8 +32,6 @@ class Surroundings:
     """Model -> bundle ids that answer traffic now; None when nothing is known."""
     send: Callable[[Trigger], bool] | None
     """Stores a trigger in the control database; None: write none."""
-    withdraw: Withdraw | None = None
-    """Tells the control database that labels refuted the alarm of a trigger."""
     grace_s: float = 2.0
     """How long after its end a tick stays open for events that are still on their way."""
     named: Callable[[str], frozenset[str] | None] = lambda _: None
@@ -42,6 +40,8 @@ class Surroundings:
     """What operators accepted as normal, by number of the last one that was applied."""
     labels: LabelSource = lambda _: ()
     """What people labelled, by number of the last audit row that was applied."""
+    withdraw: Withdraw | None = None
+    """Tells the control database that labels refuted the alarm of a trigger."""
 
 
 def said_since(around: Surroundings, store: MonitorStore) -> tuple[deque[Said], tuple[str, ...]]:
