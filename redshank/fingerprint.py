@@ -10,6 +10,7 @@ Shapes: N images, H x W pixels, P pixels in a row.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -23,10 +24,10 @@ Fingerprint: TypeAlias = tuple[str, float, float]
 """`dhash_hex` and both values of `brightness`."""
 
 _COLUMNS, _ROWS = 9, 8
-_LUMA_3 = np.array([19595, 38470, 7471], np.float32)
-"""In units of 2^-16; sums stay under 2^24, so that float32 holds them exactly."""
+_LUMA_3 = np.array([19595, 38470, 7471], np.float32) / np.float32(2**16)
+"""Times 2^16 these are whole, and sums stay under 2^24 there: float32 holds them exactly."""
 _ONE = 2.0**22
-"""Unit of the filter's weights."""
+"""The filter's weights are multiples of one in so many."""
 
 
 def fingerprints(images_NHW3: ImageArray) -> list[Fingerprint]:
@@ -38,12 +39,11 @@ def fingerprints(images_NHW3: ImageArray) -> list[Fingerprint]:
     brighter_N88 = small_N89[:, :, 1:] > small_N89[:, :, :-1]
     hashes = np.packbits(brighter_N88).tobytes().hex()
     levels_NP = levels_P.reshape(size, -1)
-    mean_N = np.add.reduce(levels_NP, axis=1) / (height * width)
-    square_N = np.einsum("np,np->n", levels_NP, levels_NP) / (height * width)
-    spread_N = np.sqrt(np.maximum(square_N - mean_N * mean_N, 0.0))
-    numbers = zip((mean_N / 255.0).tolist(), (spread_N / 255.0).tolist(), strict=True)
+    sums = np.add.reduce(levels_NP, axis=1).tolist()
+    squares = np.vecdot(levels_NP, levels_NP).tolist()
     return [
-        (hashes[16 * n : 16 * n + 16], mean, spread) for n, (mean, spread) in enumerate(numbers)
+        (hashes[16 * n : 16 * n + 16], *_mean_and_spread(*both, height * width))
+        for n, both in enumerate(zip(sums, squares, strict=True))
     ]
 
 
@@ -64,22 +64,25 @@ def brightness(image_HW3: ImageArray) -> tuple[float, float]:
 
 def _grey(images_NHW3: ImageArray) -> Array:
     """Grey levels 0 to 255 of all pixels in a row, as whole numbers in float64."""
-    sums_P = images_NHW3.reshape(-1, 3).astype(np.float32) @ _LUMA_3
-    sums_P += 2.0**15
-    sums_P *= 2.0**-16
-    return np.asarray(np.floor(sums_P, out=sums_P), dtype=np.float64)
+    levels_P = images_NHW3.reshape(-1, 3).astype(np.float32) @ _LUMA_3
+    return np.asarray(_rounded(levels_P), dtype=np.float64)
 
 
-def _rounded(sums: Array) -> Array:
-    """Sums of levels and weights as whole levels; in place."""
-    sums *= 1.0 / _ONE
-    sums += 0.5
-    return np.asarray(np.floor(sums, out=sums))
+def _rounded(levels: Array) -> Array:
+    """Whole levels; in place."""
+    levels += 0.5
+    return np.asarray(np.floor(levels, out=levels))
+
+
+def _mean_and_spread(total: float, squares: float, pixels: int) -> tuple[float, float]:
+    """Of levels 0 to 255 by their sum and that of their squares, both in [0, 1]."""
+    mean = total / pixels
+    return mean / 255.0, math.sqrt(max(squares / pixels - mean * mean, 0.0)) / 255.0
 
 
 @lru_cache(maxsize=16)
 def _weights(size: int, wanted: int) -> Array:
-    """Weights of Pillow's bilinear filter, float64 [size, wanted]; each column sums to `_ONE`."""
+    """Weights of Pillow's bilinear filter, float64 [size, wanted]; each column sums to about 1."""
     scale = size / wanted
     reach = max(scale, 1.0)
     weights = np.zeros((size, wanted))
@@ -88,5 +91,5 @@ def _weights(size: int, wanted: int) -> Array:
         first, end = max(0, int(centre - reach + 0.5)), min(size, int(centre + reach + 0.5))
         taps = 1.0 - np.abs((np.arange(first, end) - centre + 0.5) / reach)
         taps = np.maximum(taps, 0.0)
-        weights[first:end, column] = np.floor(taps / taps.sum() * _ONE + 0.5)
+        weights[first:end, column] = np.floor(taps / taps.sum() * _ONE + 0.5) / _ONE
     return weights
