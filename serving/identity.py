@@ -77,7 +77,13 @@ class EventIds:
     def __init__(self) -> None:
         self.worker = f"w{os.getpid()}x{secrets.token_hex(3)}"
         self._counter = itertools.count()
+        self._last: tuple[int, str] = (-1, "")
 
     def new(self, time_s: float) -> str:
         """`<milliseconds, hex>-<worker>-<number, hex>`."""
-        return f"{int(time_s * 1000):011x}-{self.worker}-{next(self._counter):08x}"
+        time_ms, prefix = self._last
+        if time_ms != int(time_s * 1000):  # the images of a batch share it
+            time_ms = int(time_s * 1000)
+            prefix = f"{time_ms:011x}-{self.worker}-"
+            self._last = time_ms, prefix
+        return f"{prefix}{next(self._counter):08x}"
