@@ -6,8 +6,12 @@ a shared machine too. The client's CPU is not counted. One worker, random weight
 connections, no image twice. The bare loop decodes and runs one image at a time, as whoever writes
 it would; a server with eight clients makes batches, so the same loop in batches of eight is shown
 too. Loop, server with everything on (events, metrics, images kept of every site) and server that
-records nothing take turns within each round; a ratio is that of one round, the table shows medians
-over rounds.
+records nothing take turns within each round. A ratio is that of neighbours in one round; medians
+over the rounds are shown, and how far they may be off by chance (90 %, bootstrap over rounds).
+
+Servers and loop share one core, the client has another where there is one. While others have their
+turn a site earns the right to have more images kept; that is used up before each measurement, so
+what is measured is a server under steady load.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import argparse
 import contextlib
 import itertools
 import math
+import os
 import statistics
 import tempfile
 import time
@@ -28,11 +33,12 @@ import numpy as np
 from redshank.infer import Model, calibrated, load_model
 from redshank.preprocess import decode_image
 
-from .serving_client import closed_loop_load, post
+from .serving_client import Load, closed_loop_load, post
 from .serving_load import RunningServer, picture, running_server, write_backbone
 
 BUNDLE = "20261122T090000-aaaaaa"
 SITES = ("site-0", "site-1", "site-2", "site-3")
+CLIENT_CORE, LOOP_CORE = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
 EVERYTHING = ("serving.capture_domains=" + ",".join(SITES),)
 NOTHING = ("serving.record=false",)
 BURST = 500
@@ -41,6 +47,9 @@ FLUSH_S = 1.2
 """The recorder writes its events every second: they belong to the cost."""
 SETTLE_S = 6.0
 """After the warm-up: the images of the burst are still being written."""
+SOAK_S = 1.5
+"""After the images that were earned in a pause."""
+RESAMPLES = 2000
 BATCH = 8
 LEAST_LOOPS = 40
 """Images of one bare loop: fewer say little of a large network."""
@@ -65,42 +74,97 @@ def main() -> None:
     )
     parser.add_argument("--backbone", default="small_cnn")
     parser.add_argument("--requests", type=int, default=1500, help="requests a round and server")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=12)
     options = parser.parse_args()
     is_small = options.backbone == "small_cnn"
     side, kind, sites = (32, "PNG", SITES) if is_small else (224, "JPEG", SITES[:1])
     images = [picture(seed, side=side, kind=kind) for seed in range(512)]
     requests = new_requests(images, sites)
-    bare: list[float] = []
-    batched: list[float] = []
-    rows = {name: Row() for name in ("all on, 8 clients", "all on, 1 client", "off, 8 clients")}
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         servers: list[RunningServer] = []
-        for label, settings in (("on", EVERYTHING), ("off", NOTHING)):
-            home = Path(name) / label
-            folder = write_backbone(home / "bundles" / BUNDLE, options.backbone, side=side)
-            started = running_server(home, workers=1, bundle=BUNDLE, settings=settings)
-            servers.append(stack.enter_context(started))
-        model, (on, off) = load_model(folder), servers
+        with on_core(LOOP_CORE):
+            for label, settings in (("on", EVERYTHING), ("off", NOTHING)):
+                home = Path(name) / label
+                folder = write_backbone(home / "bundles" / BUNDLE, options.backbone, side=side)
+                started = running_server(home, workers=1, bundle=BUNDLE, settings=settings)
+                servers.append(stack.enter_context(started))
         warm = len(sites) * BURST + 100
         for server in servers:
-            first = list(itertools.islice(requests, warm))
-            closed_loop_load(server.port, first, clients=8, count=warm)
+            send(server, requests, clients=8, count=warm)
         time.sleep(SETTLE_S)
-        few = max(LEAST_LOOPS, options.requests // 5)
-        for _ in range(options.rounds):
-            bare.append(bare_cpu_ms(model, images, count=few))
-            batched.append(bare_cpu_ms(model, images, count=few, batch=BATCH))
-            rounds = ((on, 8, options.requests), (off, 8, options.requests), (on, 1, few))
-            for row, (server, clients, count) in zip(
-                (rows["all on, 8 clients"], rows["off, 8 clients"], rows["all on, 1 client"]),
-                rounds,
-                strict=True,
-            ):
-                measure(row, server, list(itertools.islice(requests, count)), clients=clients)
-                bare.append(bare_cpu_ms(model, images, count=few))
-                row.ratio.append(row.cpu_ms[-1] / statistics.mean(bare[-2:]))
-    print_table(bare, batched, rows)
+        loop = Loop(load_model(folder), images, max(LEAST_LOOPS, options.requests // 5))
+        on, off = servers
+        measure_all(loop, on, off, requests, options.rounds, options.requests, len(sites))
+
+
+class Loop:
+    """The bare loop, and what it cost so far."""
+
+    def __init__(self, model: Model, images: Sequence[bytes], count: int) -> None:
+        self.count = count
+        self._model, self._images = model, images
+        self.cpu_ms: list[float] = []
+        self.batched: list[float] = []
+
+    def run(self) -> None:
+        """Once more, one image at a time."""
+        with on_core(LOOP_CORE):
+            self.cpu_ms.append(bare_cpu_ms(self._model, self._images, count=self.count))
+
+    def run_batches(self) -> None:
+        """Once more, in batches."""
+        with on_core(LOOP_CORE):
+            cpu_ms = bare_cpu_ms(self._model, self._images, count=self.count, batch=BATCH)
+            self.batched.append(cpu_ms)
+
+
+def measure_all(
+    loop: Loop,
+    on: RunningServer,
+    off: RunningServer,
+    requests: Iterator[bytes],
+    rounds: int,
+    count: int,
+    sites: int,
+) -> None:
+    """All rounds, and the table."""
+    rows = {name: Row() for name in ("all on, 8 clients", "off, 8 clients", "all on, 1 client")}
+    turns = list(
+        zip(rows.values(), ((on, 8, count), (off, 8, count), (on, 1, loop.count)), strict=True)
+    )
+    rested_s = dict.fromkeys((on.port, off.port), time.monotonic())
+    loop.run()
+    for _ in range(rounds):
+        loop.run_batches()
+        loop.run()
+        for row, (server, clients, images) in turns:
+            earned = math.ceil(sites * (time.monotonic() - rested_s[server.port])) + sites
+            send(server, requests, clients=8, count=min(earned, sites * BURST))
+            time.sleep(SOAK_S)
+            measure(row, server, requests, clients=clients, count=images)
+            rested_s[server.port] = time.monotonic() - FLUSH_S
+            loop.run()
+            row.ratio.append(row.cpu_ms[-1] / statistics.mean(loop.cpu_ms[-2:]))
+        turns.reverse()
+    print_table(loop, rows)
+
+
+def send(server: RunningServer, requests: Iterator[bytes], *, clients: int, count: int) -> Load:
+    """A load from another core than the server's."""
+    with on_core(CLIENT_CORE):
+        some = list(itertools.islice(requests, count))
+        return closed_loop_load(server.port, some, clients=clients, count=count)
+
+
+@contextlib.contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """This process, and those it starts meanwhile, run on one core."""
+    former = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, former)
 
 
 def new_requests(images: Sequence[bytes], sites: Sequence[str]) -> Iterator[bytes]:
@@ -123,10 +187,12 @@ def bare_cpu_ms(model: Model, images: Sequence[bytes], *, count: int, batch: int
     return 1000 * (time.process_time() - began) / (batch * math.ceil(count / batch))
 
 
-def measure(row: Row, server: RunningServer, requests: Sequence[bytes], *, clients: int) -> None:
+def measure(
+    row: Row, server: RunningServer, requests: Iterator[bytes], *, clients: int, count: int
+) -> None:
     """One round of one server."""
-    cpu_before_s, count = server.cpu_s(), len(requests)
-    load = closed_loop_load(server.port, requests, clients=clients, count=count)
+    cpu_before_s = server.cpu_s()
+    load = send(server, requests, clients=clients, count=count)
     time.sleep(FLUSH_S)
     cpu_s = server.cpu_s() - cpu_before_s
     if load.failures:
@@ -137,20 +203,33 @@ def measure(row: Row, server: RunningServer, requests: Sequence[bytes], *, clien
     row.p99_ms.append(load.quantile_ms(0.99))
 
 
-def print_table(bare: Sequence[float], batched: Sequence[float], rows: dict[str, Row]) -> None:
+def print_table(loop: Loop, rows: dict[str, Row]) -> None:
     """Medians over the rounds."""
-    one, eight = statistics.median(bare), statistics.median(batched)
-    print("| | CPU ms a request | ÷ bare loop | requests/s | p50 ms | p99 ms |")
-    print("|---|---|---|---|---|---|")
-    print(f"| bare loop | {one:.3f} | 1 | | | |")
-    print(f"| bare loop in batches of {BATCH} | {eight:.3f} | {eight / one:.2f} | | | |")
+    one, eight = statistics.median(loop.cpu_ms), statistics.median(loop.batched)
+    print("| | CPU ms a request | ÷ bare loop | 90 % | requests/s | p50 ms | p99 ms |")
+    print("|---|---|---|---|---|---|---|")
+    print(f"| bare loop | {one:.3f} | 1 | | | | |")
+    print(f"| bare loop in batches of {BATCH} | {eight:.3f} | {eight / one:.2f} | | | | |")
     for name, row in rows.items():
-        columns = (row.cpu_ms, row.ratio, row.requests_s, row.p50_ms, row.p99_ms)
-        cpu_ms, ratio, rate, p50, p99 = (statistics.median(column) for column in columns)
-        print(f"| {name} | {cpu_ms:.3f} | {ratio:.2f} | {rate:.0f} | {p50:.1f} | {p99:.1f} |")
+        columns = (row.cpu_ms, row.requests_s, row.p50_ms, row.p99_ms)
+        cpu_ms, rate, p50, p99 = (statistics.median(column) for column in columns)
+        ratio, low, high = median_and_interval(row.ratio)
+        print(
+            f"| {name} | {cpu_ms:.3f} | {ratio:.2f} | {low:.2f} to {high:.2f} "
+            f"| {rate:.0f} | {p50:.1f} | {p99:.1f} |"
+        )
     pairs = zip(rows["all on, 8 clients"].cpu_ms, rows["off, 8 clients"].cpu_ms, strict=True)
-    dearer = statistics.median(on / off for on, off in pairs) - 1
-    print(f"\nEverything on is {100 * dearer:.1f} % dearer than off (median over rounds).")
+    dearer, low, high = (
+        100 * (x - 1) for x in median_and_interval([on / off for on, off in pairs])
+    )
+    print(f"\nEverything on is {dearer:.1f} % dearer than off ({low:.1f} to {high:.1f} %).")
+
+
+def median_and_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The median, and 5 % and 95 % of the medians of resamples."""
+    draws = np.random.default_rng(0).choice(values, (RESAMPLES, len(values)))
+    low, high = np.quantile(np.median(draws, axis=1), (0.05, 0.95))
+    return statistics.median(values), float(low), float(high)
 
 
 if __name__ == "__main__":
