@@ -8,10 +8,11 @@ uvloop that sends ready-made bytes and looks for the end of the answer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import multiprocessing
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -71,8 +72,15 @@ def closed_loop_load(port: int, requests: Sequence[bytes], *, clients: int, coun
     Raises:
         RuntimeError: a connection broke.
     """
+    with load_process() as load:
+        return load(port, list(requests), clients, count)
+
+
+@contextlib.contextmanager
+def load_process() -> Iterator[Callable[[int, list[bytes], int, int], Load]]:
+    """One process for many short loads: port, requests, clients and count as above."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_load, (port, list(requests), clients, count))
+        yield lambda *load: pool.apply(_load, load)
 
 
 def _load(port: int, requests: list[bytes], clients: int, count: int) -> Load:

@@ -24,7 +24,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +33,7 @@ import numpy as np
 from redshank.infer import Model, calibrated, load_model
 from redshank.preprocess import decode_image
 
-from .serving_client import Load, closed_loop_load, post
+from .serving_client import Load, load_process, post
 from .serving_load import RunningServer, picture, running_server, write_backbone
 
 BUNDLE = "20261122T090000-aaaaaa"
@@ -47,8 +47,8 @@ FLUSH_S = 1.2
 """The recorder writes its events every second: they belong to the cost."""
 SETTLE_S = 6.0
 """After the warm-up: the images of the burst are still being written."""
-SOAK_S = 1.5
-"""After the images that were earned in a pause."""
+SOAK_S, SHORT_SOAK_S = 1.5, 0.3
+"""After the images that were earned in a pause, and after those that were earned meanwhile."""
 RESAMPLES = 2000
 BATCH = 8
 LEAST_LOOPS = 40
@@ -59,9 +59,13 @@ LEAST_LOOPS = 40
 class Row:
     """One server at one number of clients; a value a round."""
 
+    server: RunningServer
+    clients: int
+    count: int
+    """Requests a round."""
     cpu_ms: list[float] = field(default_factory=list)
     ratio: list[float] = field(default_factory=list)
-    """Over the bare loop beside it."""
+    """Over the bare loops beside it."""
     requests_s: list[float] = field(default_factory=list)
     p50_ms: list[float] = field(default_factory=list)
     p99_ms: list[float] = field(default_factory=list)
@@ -79,7 +83,6 @@ def main() -> None:
     is_small = options.backbone == "small_cnn"
     side, kind, sites = (32, "PNG", SITES) if is_small else (224, "JPEG", SITES[:1])
     images = [picture(seed, side=side, kind=kind) for seed in range(512)]
-    requests = new_requests(images, sites)
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         servers: list[RunningServer] = []
         with on_core(LOOP_CORE):
@@ -88,13 +91,35 @@ def main() -> None:
                 folder = write_backbone(home / "bundles" / BUNDLE, options.backbone, side=side)
                 started = running_server(home, workers=1, bundle=BUNDLE, settings=settings)
                 servers.append(stack.enter_context(started))
-        warm = len(sites) * BURST + 100
+        with on_core(CLIENT_CORE):
+            client = Client(stack.enter_context(load_process()), new_requests(images, sites))
         for server in servers:
-            send(server, requests, clients=8, count=warm)
+            client.send(server, clients=8, count=len(sites) * BURST + 100)
         time.sleep(SETTLE_S)
         loop = Loop(load_model(folder), images, max(LEAST_LOOPS, options.requests // 5))
         on, off = servers
-        measure_all(loop, on, off, requests, options.rounds, options.requests, len(sites))
+        rows = {
+            "all on, 8 clients": Row(on, 8, options.requests),
+            "off, 8 clients": Row(off, 8, options.requests),
+            "all on, 1 client": Row(on, 1, loop.count),
+        }
+        measure_all(loop, rows, client, options.rounds, len(sites))
+    print_table(loop, rows)
+
+
+class Client:
+    """Loads from a process of its own on another core."""
+
+    def __init__(
+        self, load: Callable[[int, list[bytes], int, int], Load], requests: Iterator[bytes]
+    ) -> None:
+        self._load, self._requests = load, requests
+
+    def send(self, server: RunningServer, *, clients: int, count: int) -> Load:
+        """`count` new requests."""
+        return self._load(
+            server.port, list(itertools.islice(self._requests, count)), clients, count
+        )
 
 
 class Loop:
@@ -118,42 +143,21 @@ class Loop:
             self.batched.append(cpu_ms)
 
 
-def measure_all(
-    loop: Loop,
-    on: RunningServer,
-    off: RunningServer,
-    requests: Iterator[bytes],
-    rounds: int,
-    count: int,
-    sites: int,
-) -> None:
-    """All rounds, and the table."""
-    rows = {name: Row() for name in ("all on, 8 clients", "off, 8 clients", "all on, 1 client")}
-    turns = list(
-        zip(rows.values(), ((on, 8, count), (off, 8, count), (on, 1, loop.count)), strict=True)
-    )
-    rested_s = dict.fromkeys((on.port, off.port), time.monotonic())
-    loop.run()
+def measure_all(loop: Loop, rows: dict[str, Row], client: Client, rounds: int, sites: int) -> None:
+    """All rounds; every other one in the opposite order."""
+    turns = list(rows.values())
+    rested_s = dict.fromkeys((row.server.port for row in turns), time.monotonic())
     for _ in range(rounds):
         loop.run_batches()
-        loop.run()
-        for row, (server, clients, images) in turns:
-            earned = math.ceil(sites * (time.monotonic() - rested_s[server.port])) + sites
-            send(server, requests, clients=8, count=min(earned, sites * BURST))
-            time.sleep(SOAK_S)
-            measure(row, server, requests, clients=clients, count=images)
-            rested_s[server.port] = time.monotonic() - FLUSH_S
-            loop.run()
-            row.ratio.append(row.cpu_ms[-1] / statistics.mean(loop.cpu_ms[-2:]))
+        for row in turns:
+            for pause_s in (SOAK_S, SHORT_SOAK_S):
+                earned = math.ceil(sites * (time.monotonic() - rested_s[row.server.port])) + sites
+                client.send(row.server, clients=8, count=min(earned, sites * BURST))
+                rested_s[row.server.port] = time.monotonic()
+                time.sleep(pause_s)
+            measure(row, loop, client)
+            rested_s[row.server.port] = time.monotonic() - FLUSH_S
         turns.reverse()
-    print_table(loop, rows)
-
-
-def send(server: RunningServer, requests: Iterator[bytes], *, clients: int, count: int) -> Load:
-    """A load from another core than the server's."""
-    with on_core(CLIENT_CORE):
-        some = list(itertools.islice(requests, count))
-        return closed_loop_load(server.port, some, clients=clients, count=count)
 
 
 @contextlib.contextmanager
@@ -187,17 +191,18 @@ def bare_cpu_ms(model: Model, images: Sequence[bytes], *, count: int, batch: int
     return 1000 * (time.process_time() - began) / (batch * math.ceil(count / batch))
 
 
-def measure(
-    row: Row, server: RunningServer, requests: Iterator[bytes], *, clients: int, count: int
-) -> None:
-    """One round of one server."""
-    cpu_before_s = server.cpu_s()
-    load = send(server, requests, clients=clients, count=count)
+def measure(row: Row, loop: Loop, client: Client) -> None:
+    """One server between two loops."""
+    loop.run()
+    cpu_before_s = row.server.cpu_s()
+    load = client.send(row.server, clients=row.clients, count=row.count)
+    loop.run()
     time.sleep(FLUSH_S)
-    cpu_s = server.cpu_s() - cpu_before_s
+    cpu_ms = 1000 * (row.server.cpu_s() - cpu_before_s) / row.count
     if load.failures:
         raise SystemExit(f"{len(load.failures)} requests failed: {load.failures[0]}")
-    row.cpu_ms.append(1000 * cpu_s / count)
+    row.cpu_ms.append(cpu_ms)
+    row.ratio.append(cpu_ms / statistics.mean(loop.cpu_ms[-2:]))
     row.requests_s.append(load.requests_s)
     row.p50_ms.append(load.quantile_ms(0.5))
     row.p99_ms.append(load.quantile_ms(0.99))
