@@ -20,6 +20,7 @@ from redshank.store.monitor import open_monitor
 from .acceptance import requests_of
 from .board import Board
 from .evaluator import Evaluator, Pass
+from .feasible import check_settings
 from .older_state import bring_up_to_date
 from .stream import Plan
 from .surroundings import Surroundings
@@ -49,12 +50,14 @@ def watch(
         serving: called with the address of metrics and console.
 
     Raises:
+        ConfigError: a setting that cannot work; nothing was written.
         ConflictError: another evaluator is running.
     """
+    plan = plan_of(settings)
     store = open_monitor(settings.home.monitor_database)
     with ExitStack() as stack:
         stack.enter_context(store.only_writer())
-        plan, around = plan_of(settings), surroundings_of(settings)
+        around = surroundings_of(settings)
         bring_up_to_date(store, around.bundles, plan)
         evaluator = Evaluator(store, plan, around, clock=clock)
         board = Board(settings.monitoring, clock)
@@ -83,8 +86,13 @@ def watch(
 
 
 def plan_of(settings: Settings) -> Plan:
-    """The promise and margins in the settings."""
+    """The promise and margins in the settings.
+
+    Raises:
+        ConfigError: one of them cannot work.
+    """
     monitoring = settings.monitoring
+    check_settings(monitoring)
     return Plan(
         tick_s=monitoring.tick_s,
         period_ticks=monitoring.period_ticks,

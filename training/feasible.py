@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from redshank.errors import ConfigError, InputError, MissingPartError
+from redshank.limits import check_limits
 from redshank.nn.backbones import BACKBONES, Backbone, build_backbone
 from redshank.nn.checkpoint import load_model
 from redshank.nn.feature_networks import TIMM
@@ -56,12 +57,7 @@ def check_settings(settings: TrainingSettings) -> None:
         "style.random_convolution": (settings.style.random_convolution, 0.0, 1.0),
         "style.texture": (settings.style.texture, 0.0, 1.0),
     }
-    for name, (value, low, high) in limits.items():
-        if not low <= value <= high:
-            raise ConfigError(
-                f"training.{name} is {value}, expected {low} to {high}",
-                hint=f"Set it in redshank.toml or by --set training.{name}=VALUE.",
-            )
+    check_limits("training", limits)
     name = settings.backbone
     if name not in BACKBONES and not name.startswith(TIMM):
         raise ConfigError(
