@@ -52,7 +52,7 @@ def read_labels(path: Path) -> LabelFile:
     """Labels of a CSV file or of a folder.
 
     Raises:
-        InputError: it is neither, a digest is none, or an image has two labels.
+        InputError: it is neither, holds no image, a digest is none, or an image has two labels.
         OSError: it cannot be read.
     """
     if path.is_dir():
@@ -64,8 +64,8 @@ def read_table(data: bytes, *, source: str) -> LabelFile:
     """Labels of a CSV table.
 
     Raises:
-        InputError: it is no UTF-8 CSV, a column is missing, a digest is none, or an image has two
-            labels.
+        InputError: it is no UTF-8 CSV, a column is missing, it has no line, a digest is none, or
+            an image has two labels.
     """
     try:
         table = csv.DictReader(data.decode("utf-8-sig").splitlines(), strict=True)
@@ -171,6 +171,11 @@ def _checked(found: Sequence[tuple[str, str, str]], source: str, digest: str) ->
                 f"and {before!r} in {at}. Nothing was imported",
                 hint="Keep one of the two.",
             )
+    if not found:
+        raise InputError(
+            f"{source} names no image",
+            hint="Give the table or folder that `redshank label queue` wrote.",
+        )
     rows = tuple((image, label) for image, (label, _) in first.items())
     empty = len({image for image, _, _ in found} - first.keys())
     return LabelFile(rows, empty, repeated, digest)

@@ -31,6 +31,7 @@ def table(*lines: str) -> bytes:
         (table("xyz,gull"), "line 2: 'xyz' is no sha256 .* Nothing was imported"),
         (table(f"{A},gull", f"{A},gull", f"{A},tern"), "line 4: .* 'gull' in line 2. Nothing"),
         (b"\xff\xfe\x00", "UTF-8"),
+        (table(), "labels.csv names no image"),
     ],
 )
 def test_wrong_tables_are_named_by_line(data: bytes, message: str) -> None:
@@ -100,6 +101,9 @@ def test_a_folder_is_read_back_with_what_was_moved(tmp_path: Path) -> None:
         read_labels(out)
     with pytest.raises(InputError, match="exists already"):
         write_folder(out, [], [])
+    (tmp_path / "another").mkdir()
+    with pytest.raises(InputError, match="another names no image"):
+        read_labels(tmp_path / "another")
 
 
 def test_an_image_that_was_deleted_meanwhile_is_left_out_of_the_folder(tmp_path: Path) -> None:
