@@ -67,7 +67,8 @@ class Metrics:
         )
         self.revision = Gauge(
             "redshank_release_revision",
-            "Lowest revision that a living worker answers with.",
+            "Lowest revision that a living worker answers with; 0 before the first.",
+            ["model"],
             registry=registry,
             multiprocess_mode="livemin",
         )

@@ -122,6 +122,7 @@ class ReleaseWatcher:
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="release-watcher", daemon=True)
         self.snapshot: Snapshot | None = None
+        metrics.revision.labels(model).set(0)
         self.problem = ""
         """Why the pointer's newest release is not served in full; empty when it is."""
 
@@ -190,7 +191,7 @@ class ReleaseWatcher:
         self.problem = "; ".join(problems)
         if release != former:  # else a retry of a canary or shadow that failed
             self._metrics.swaps.inc()
-            self._metrics.revision.set(release.revision)
+            self._metrics.revision.labels(release.model).set(release.revision)
             log.info("serving %s revision %d: %s", release.model, release.revision, release.live)
 
     def _stand_in(self) -> None:

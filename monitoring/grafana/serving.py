@@ -143,7 +143,7 @@ def _model() -> tuple[Panel, ...]:
             "Lowest revision that a living worker answers with; all servers should agree.",
             "timeseries",
             "none",
-            (Query(f"redshank_release_revision{{{PICK}}}", "{{instance}}"),),
+            (Query(f"redshank_release_revision{{{PICK}}}", "{{model}} {{instance}}"),),
             runbook="a-release-is-not-taken-over",
         ),
     )

@@ -89,6 +89,7 @@ def test_a_damaged_bundle_keeps_the_old_model_and_says_why(
     home.publish(home.one)
     until(lambda: not worker.watcher.problem)
     assert worker.watcher.snapshot.release.revision == 5
+    assert 'redshank_release_revision{model="default"} 5.0' in client.get("/metrics").text
 
 
 def test_a_broken_pointer_keeps_the_old_model(
