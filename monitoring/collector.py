@@ -56,6 +56,7 @@ class BoardCollector(Collector):
         yield from _traffic_series(rows, self._others.add(picture.rows, rows))
         yield from _gauge_series(rows)
         yield from _accuracy_series(rows)
+        yield _label_series(rows)
         yield from _state_series(rows, self._board)
         if self._retraining is not None:
             yield from self._retraining.families()
@@ -160,7 +161,7 @@ def _gauge_series(rows: list[StreamRow]) -> Iterator[Metric]:
 
 
 def _accuracy_series(rows: list[StreamRow]) -> Iterator[Metric]:
-    """The interval of the accuracy estimate, of domains that have one."""
+    """The interval of the accuracy, by labels where there are enough, of domains that have one."""
     lower = _gauge("estimated_accuracy_lower_ratio", "Lower end of the estimated accuracy.")
     upper = _gauge("estimated_accuracy_upper_ratio", "Upper end of the estimated accuracy.")
     for row in rows:
@@ -168,6 +169,20 @@ def _accuracy_series(rows: list[StreamRow]) -> Iterator[Metric]:
         _add(lower, row, estimate.get("lower"))
         _add(upper, row, estimate.get("upper"))
     yield from (lower, upper)
+
+
+def _label_series(rows: list[StreamRow]) -> Metric:
+    """Labelled answers of domains that have some; their evidence is of the reference `labelled`."""
+    scenes = _gauge(
+        "labelled_scenes",
+        "Labelled scenes since the onset of the open alarm, else in the last budget period.",
+        "answer",
+    )
+    for row in rows:
+        if (told := row.detail.get("labels")) is not None:
+            _add(scenes, row, told["right"], "right")
+            _add(scenes, row, told["scenes"] - told["right"], "wrong")
+    return scenes
 
 
 def _state_series(rows: list[StreamRow], board: Board) -> Iterator[Metric]:

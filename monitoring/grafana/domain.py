@@ -33,7 +33,7 @@ def domain_dashboard() -> Dashboard:
                 "blue",
             ),
         ),
-        panels=(*_now(), *_course(), *_causes(), *_shape()),
+        panels=(*_now(), *_course(), *_labels(), *_causes(), *_shape()),
     )
 
 
@@ -53,7 +53,8 @@ def _now() -> tuple[Panel, ...]:
         ),
         Panel(
             "Estimated accuracy, lower end",
-            "Label-free interval; none while the images are unlike anything known.",
+            "Of an interval: without labels, by labels from 20 on; none while images are unlike "
+            "anything known.",
             "stat",
             "percentunit",
             (Query(f"min(redshank_estimated_accuracy_lower_ratio{{{PICK}}})"),),
@@ -86,17 +87,7 @@ def _now() -> tuple[Panel, ...]:
 
 
 def _course() -> tuple[Panel, ...]:
-    def evidence(reference: str, against: str) -> Panel:
-        series = f'redshank_drift_evidence_log10{{{PICK}, reference="{reference}"}}'
-        limit = f'max(redshank_drift_threshold_log10{{{PICK}, reference="{reference}"}})'
-        return Panel(
-            f"Evidence against {against} (log10)",
-            "Kind `degraded` is the fall of confidence alone, `drift` is any change.",
-            "timeseries",
-            "none",
-            (Query(series, "{{kind}} {{version}}"), Query(limit, "threshold")),
-        )
-
+    kinds = "Kind `degraded` is the fall of confidence alone, `drift` is any change."
     return (
         Panel(
             "State over time",
@@ -108,8 +99,8 @@ def _course() -> tuple[Panel, ...]:
             5,
             values=VALUES,
         ),
-        evidence("relative", "its own burn-in"),
-        evidence("absolute", "held-out source domains"),
+        _evidence("relative", "its own burn-in", kinds),
+        _evidence("absolute", "held-out source domains", kinds),
         Panel(
             "Mean confidence",
             "Recent scenes, and the means of both references.",
@@ -122,7 +113,7 @@ def _course() -> tuple[Panel, ...]:
         ),
         Panel(
             "Estimated accuracy",
-            "Both ends of the label-free interval.",
+            "Both ends of the interval: without labels, by labels from 20 labelled scenes on.",
             "timeseries",
             "percentunit",
             (
@@ -130,6 +121,32 @@ def _course() -> tuple[Panel, ...]:
                 Query(f"redshank_estimated_accuracy_lower_ratio{{{PICK}}}", "lower"),
             ),
             runbook="estimated-accuracy-is-low",
+        ),
+    )
+
+
+def _evidence(reference: str, against: str, description: str) -> Panel:
+    pick = f'{PICK}, reference="{reference}"'
+    found = Query(f"redshank_drift_evidence_log10{{{pick}}}", "{{kind}} {{version}}")
+    limit = Query(f"max(redshank_drift_threshold_log10{{{pick}}})", "threshold")
+    title = f"Evidence against {against} (log10)"
+    return Panel(title, description, "timeseries", "none", (found, limit))
+
+
+def _labels() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Labelled scenes",
+            "Since the onset of the open alarm, else in the last budget period.",
+            "timeseries",
+            "none",
+            (Query(f"redshank_labelled_scenes{{{PICK}}}", "{{answer}} {{version}}"),),
+            runbook="a-domain-is-degraded",
+        ),
+        _evidence(
+            "labelled",
+            "the promised accuracy, by labels",
+            "Above the threshold labels show fewer right answers than the bundle promised.",
         ),
     )
 

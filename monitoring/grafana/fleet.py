@@ -77,17 +77,22 @@ def _states() -> tuple[Panel, ...]:
 def _evidence() -> tuple[Panel, ...]:
     def panel(kind: str, title: str, description: str) -> Panel:
         evidence = f'redshank_drift_evidence_log10{{{PICK}, kind="{kind}"}}'
-        threshold = f"max(redshank_drift_threshold_log10{{{PICK}}})"
-        queries = (Query(evidence, "{{domain}} {{reference}}"), Query(threshold, "threshold"))
-        return Panel(title, description, "timeseries", "none", queries)
+        threshold = f"redshank_drift_threshold_log10{{{PICK}}}"  # each reference has its own
+        beyond = Query(f"{evidence} - ignoring (kind) {threshold}", "{{domain}} {{reference}}")
+        return Panel(title, description, "timeseries", "none", (beyond,))
 
     return (
         panel(
             "degraded",
-            "Evidence that confidence fell (log10)",
-            "Above the threshold a domain is called degraded.",
+            "Evidence of harm beyond its threshold (log10)",
+            "From 0 on there is an alarm: confidence fell, or labels say that answers are wrong. "
+            "Other classes may explain a fall of confidence, then the domain only drifts.",
         ),
-        panel("drift", "Evidence of any change (log10)", "Above the threshold a domain drifts."),
+        panel(
+            "drift",
+            "Evidence of any change beyond its threshold (log10)",
+            "From 0 on there is an alarm.",
+        ),
     )
 
 

@@ -20,6 +20,7 @@ from redshank.errors import ConflictError
 from redshank.settings import Home, MonitoringSettings, Settings
 from redshank.store.monitor import open_monitor
 from tests.monitoring.field import START, Site, Station, write_spool, write_test_bundle
+from tests.monitoring.test_labels_arrive import make_world
 
 SETTINGS = MonitoringSettings(tick_s=1.0, silent_after_s=1000.0)
 TICKS = 60
@@ -169,6 +170,26 @@ def test_an_accuracy_interval_is_shown_where_there_is_one(sources: Sources) -> N
         "redshank_estimated_accuracy_lower_ratio": 0.7,
         "redshank_estimated_accuracy_upper_ratio": 0.8,
     }
+
+
+def test_labels_are_shown_with_the_evidence_that_they_bring(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    world.label("home", 20.5, right=21, wrong=19)
+    evaluator = world.run(21)
+    board = Board(SETTINGS, lambda: world.station.now_s)
+    board.publish(evaluator, evaluator.pass_once())
+    found = {
+        (sample.name, *(v for k, v in sample.labels.items() if k in ("answer", "reference"))): (
+            sample.value
+        )
+        for family in BoardCollector(board).collect()
+        for sample in family.samples
+        if sample.labels.get("domain") == "home"
+    }
+    assert found["redshank_labelled_scenes", "right"] == 21
+    assert found["redshank_labelled_scenes", "wrong"] == 19
+    evidence = found["redshank_drift_evidence_log10", "labelled"]
+    assert evidence >= found["redshank_drift_threshold_log10", "labelled"]
 
 
 def test_the_console_is_served_with_headers_that_forbid_scripts(address: str) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import yaml
 
 from monitoring.console.sources import Sources
 from monitoring.endpoint import serve_console
@@ -20,7 +21,15 @@ from monitoring.grafana.dashboard import all_dashboards
 from monitoring.triggers import trigger_of
 from redshank.trigger import make_trigger
 from tests.monitoring.console.scene import HOOK, make_sources, propose
-from tests.monitoring.live import alertmanager, ask, prometheus, served, until, worker_metrics
+from tests.monitoring.live import (
+    DEPLOY,
+    alertmanager,
+    ask,
+    prometheus,
+    served,
+    until,
+    worker_metrics,
+)
 
 FOG = "fog<script>"
 HAS_ALERTMANAGER = shutil.which("prometheus-alertmanager") is not None
@@ -50,7 +59,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     root = tmp_path_factory.mktemp("prometheus")
     sources = make_sources(root / "home", send=False)
     _heal(sources)
-    _estimate_accuracy(sources)
+    _label(sources)
     own = Field(sources)
     worker = worker_metrics()
     with contextlib.ExitStack() as stack:
@@ -80,12 +89,14 @@ def _heal(sources: Sources) -> None:
             sources.control.transition(healing, "live", reason="", actor="ann", lease=None)
 
 
-def _estimate_accuracy(sources: Sources) -> None:
+def _label(sources: Sources) -> None:
     board = sources.board
-    rows = [
-        dataclasses.replace(row, detail=row.detail | {"accuracy": {"lower": 0.6, "upper": 0.75}})
-        for row in board.picture.rows
-    ]
+    found = {"accuracy": {"lower": 0.6, "upper": 0.75}, "labels": {"scenes": 40, "right": 21}}
+    evidence = {"total_log10": 3.2, "confidence_log10": 3.2, "threshold_log10": 2.9}
+    rows = []
+    for row in board.picture.rows:
+        more = {"evidence": row.detail["evidence"] | {"labelled": evidence}}
+        rows.append(dataclasses.replace(row, detail=row.detail | found | more))
     board.picture = dataclasses.replace(board.picture, rows=tuple(rows))
 
 
@@ -119,6 +130,22 @@ def test_the_variables_of_the_dashboards_find_values(scraped: Field) -> None:
             series = variable.series.replace('="$model"', '="default"').replace("$model", ".*")
             rows = ask(scraped.port, series)
             assert {row["metric"].get(variable.name) for row in rows} - {None}, variable
+
+
+def selectors() -> list[str]:
+    """Every series that a rule names, with the labels that it asks for but any value of them."""
+    groups = yaml.safe_load((DEPLOY / "rules.yml").read_text())["groups"]
+    text = "\n".join(rule["expr"] for group in groups for rule in group["rules"])
+    found = re.findall(r"(?<![:\w])(redshank_\w+)(?:\{([^}]*)\})?", text)
+    labels = {(name, tuple(re.findall(r"(\w+)=", picked))) for name, picked in found}
+    return sorted(
+        name + "{" + ", ".join(f'{label}!=""' for label in own) + "}" for name, own in labels
+    )
+
+
+@pytest.mark.parametrize("selector", selectors())
+def test_every_series_of_a_rule_exists(scraped: Field, selector: str) -> None:
+    assert ask(scraped.port, selector), f"no such series: {selector}"
 
 
 def test_every_alert_and_record_is_evaluated_without_error(scraped: Field) -> None:
