@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 from redshank.errors import ConflictError, InputError
 from redshank.events import expire
@@ -70,17 +72,19 @@ def watch(
             serving(stack.enter_context(serve_console(sources, host, port)))
         while True:
             try:
-                done = evaluator.pass_once(stop.is_set)
+                done, is_new = evaluator.pass_once(stop.is_set), True
             except (ConflictError, InputError) as error:  # a lock or a full disk goes away
                 if once:
                     raise
-                done = Pass(0, 0, 0.0, (f"{error.message}; next try in a tick",))
-            else:
+                done, is_new = Pass(0, 0, 0.0, (f"{error.message}; next try in a tick",)), False
+            if not once:
+                left = _expire(evaluator.around.spool, before_s=clock() - _retention_s(settings))
+                done = replace(done, problems=done.problems + left)
+            if is_new:
                 board.publish(evaluator, done)
             report(done)
             if once or stop.is_set():
                 return done
-            expire(evaluator.around.spool, before_s=clock() - _retention_s(settings))
             if stop.wait(_until_next_tick_s(evaluator, clock)):
                 return done
 
@@ -159,6 +163,15 @@ def stop_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in zip(wanted, before, strict=True):
             signal.signal(number, handler)
+
+
+def _expire(spool: Path, *, before_s: float) -> tuple[str, ...]:
+    """Delete old spool files; why one cannot be deleted, which must not end the evaluator."""
+    try:
+        expire(spool, before_s=before_s)
+    except OSError as error:
+        return (f"old spool files are kept, {error.filename}: {error.strerror}",)
+    return ()
 
 
 def _until_next_tick_s(evaluator: Evaluator, clock: Clock) -> float:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,36 @@ def test_a_pass_that_fails_is_reported_and_tried_again(
     watch(settings_of(tmp_path), once=False, stop=stop, clock=lambda: START + 10, report=report)
     assert "was locked by another process for 15 s; next try" in passes[0].problems[0]
     assert passes[1].events == total
+
+
+def test_a_spool_file_that_cannot_be_deleted_is_a_problem_and_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_test_bundle(tmp_path / "bundles")
+    write_spool(tmp_path / "spool", [Site("home")], 3)
+    passes, stop = list[Pass](), threading.Event()
+    unlink = Path.unlink
+
+    def refused_at_first(path: Path, missing_ok: bool = False) -> None:
+        if not passes and path.parent.name == "spool":
+            raise PermissionError(13, "Permission denied", str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    def report(done: Pass) -> None:
+        passes.append(done)
+        if len(passes) == 2:
+            stop.set()
+
+    monkeypatch.setattr(Path, "unlink", refused_at_first)
+    old = replace(settings_of(tmp_path), serving=ServingSettings(flush_s=0.01, retention_days=0))
+    after = time.time() + 60  # of the files' own time
+    watch(old, once=False, stop=stop, clock=lambda: after, report=report)
+    assert passes[0].events > 0
+    (problem,) = passes[0].problems
+    assert problem.startswith("old spool files are kept, ")
+    assert problem.endswith("Permission denied")
+    assert passes[1].problems == ()
+    assert list((tmp_path / "spool").iterdir()) == []
 
 
 def test_a_second_one_is_refused_before_it_reads_anything(tmp_path: Path) -> None:
