@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from redshank.cli import build_parser
 from redshank.config import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,6 +52,30 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_readme_shows_every_page() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [p.name for p in PAGES[1:] if f"docs/{p.name}" not in readme] == []
+
+
+def _commands() -> list[str]:
+    """Every `redshank ...` of the pages, without what a shell does with it."""
+    pages = [page for page in PAGES if page.name != "cli.md"]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    found = re.findall(r"`(redshank [^`\n]+)`", text)
+    for block in re.findall(r"^```\w*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+        found += re.findall(r"^(?:\w+=\$\()?(redshank .+)$", block, flags=re.MULTILINE)
+    plain = (re.split(r"\s{3,}|\s#|\s&|[|>;\\]|\)$", command)[0] for command in found)
+    return sorted({command.rstrip() for command in plain})
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_commands_of_the_pages_are_commands(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word.strip("[]") for word in shlex.split(command)[1:]]  # brackets: may be left out
+    try:
+        build_parser().parse_args(words)
+    except SystemExit:
+        problem = capsys.readouterr().err.splitlines()[-1]
+        # prose names a verb without what it needs; a verb or option that is not there is wrong
+        assert re.search(r"arguments are required|expected at least one argument", problem), problem
 
 
 def test_readme_commands_are_make_targets() -> None:
