@@ -108,7 +108,7 @@ class _Shared:
     """What all connections of one load count together."""
 
     def __init__(self, requests: Iterator[bytes], count: int, done: asyncio.Future[None]) -> None:
-        self.requests, self.left, self.done = requests, count, done
+        self.requests, self.unsent, self.left, self.done = requests, count, count, done
         self.clients: list[_Client] = []
         self.latency_ms: list[float] = []
         self.failures: list[str] = []
@@ -136,8 +136,11 @@ class _Client(asyncio.Protocol):
             self._shared.done.set_exception(RuntimeError(f"the server hung up: {exc}"))
 
     def send(self) -> None:
-        """Send the next request."""
+        """Send the next request, if there is one."""
         assert self._transport is not None
+        if not self._shared.unsent:  # more than asked for would cost the server, and nobody wait
+            return
+        self._shared.unsent -= 1
         self._sent_s = time.perf_counter()
         self._transport.write(next(self._shared.requests))
 
@@ -171,5 +174,4 @@ class _Client(asyncio.Protocol):
         shared.left -= 1
         if shared.left == 0 and not shared.done.done():
             shared.done.set_result(None)
-        elif shared.left > 0:
-            self.send()
+        self.send()
