@@ -70,6 +70,7 @@ def worker(rank: int, manifest: str, out: str, runs: dict[str, str]) -> None:
     for folder, case in runs.items():
         run = train(Path(manifest), settings_of(case), Path(out, folder), resume=True)
         Path(out, f"{folder}-{rank}").write_text(run.name, encoding="utf-8")
+    dist.barrier()  # gloo aborts now and then where one leaves while the other still talks
     dist.destroy_process_group()
 
 
