@@ -25,12 +25,16 @@ def until(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
 def test_releases_are_taken_over_though_housekeeping_fails(
     start: StartClient, home: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    failures: list[str] = []
+
     def fail(*_: object, **__: object) -> None:
+        failures.append("spool")
         raise PermissionError("spool")
 
     monkeypatch.setattr("serving.worker.expire", fail)
     _, worker = start()
-    time.sleep(0.1)  # several ticks
+    until(lambda: bool(failures))
+    assert worker.watcher.snapshot.live.version == home.one
     home.publish(home.two)
     until(lambda: worker.watcher.snapshot.live.version == home.two)
 
