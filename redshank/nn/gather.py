@@ -8,6 +8,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+if dist.is_available():
+    # Its functions take the default group as a default argument, so the group of whoever imports
+    # it late (DistributedDataParallel does) outlives destroy_process_group. Gloo's threads would
+    # then still drop their last work while the interpreter ends, and abort the process.
+    import torch.distributed.nn.functional
+
 
 def is_distributed() -> bool:
     """True when a process group of more than one process is up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
@@ -18,6 +18,7 @@ from redshank.errors import ConfigError
 from redshank.nn.checkpoint import load_tensors
 from redshank.run import HistoryRow, read_history
 from redshank.settings import TrainingSettings
+from tests.gloo import check_threads_ended
 from training import fit as fit_module
 from training.processes import Processes, check_shares
 from training.train import train
@@ -64,14 +65,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def worker(rank: int, manifest: str, out: str, runs: dict[str, str]) -> None:
+def worker(rank: int, manifest: str, out: str, runs: dict[str, str], ports: dict[str, int]) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{out}/meet", rank=rank, world_size=2)
     for folder, case in runs.items():
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(ports[folder])}
+        os.environ.update(where, RANK=str(rank), WORLD_SIZE="2")  # as torchrun does
         run = train(Path(manifest), settings_of(case), Path(out, folder), resume=True)
         Path(out, f"{folder}-{rank}").write_text(run.name, encoding="utf-8")
-    dist.barrier()  # gloo aborts now and then where one leaves while the other still talks
-    dist.destroy_process_group()
+        check_threads_ended()
 
 
 def only_run(folder: Path) -> Path:
@@ -123,7 +124,7 @@ def test_two_processes_train_like_one_and_go_on_where_one_stopped(
     manifest = make_manifest(("north", "south", "field"))
     stop_after(manifest, tmp_path / "resumed", STOPPED_AFTER)
     runs = {**{case: case for case in CASES}, "resumed": RESUMED}
-    arguments = (str(manifest), str(tmp_path), runs)
+    arguments = (str(manifest), str(tmp_path), runs, {name: free_port() for name in runs})
     spawn(worker, args=arguments, nprocs=2)  # type: ignore[no-untyped-call]
     for case in CASES:
         alone = train(manifest, settings_of(case), tmp_path / "one" / case)

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from redshank.nn import FixCLRLoss, fixclr_loss
 from redshank.nn.gather import gather_rows, gather_rows_with_grad
+from tests.gloo import leave_group
 
 PROCESSES, ROWS = 2, 12
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -37,6 +38,13 @@ def worker(rank: int, folder: str) -> None:
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=PROCESSES
     )
+    found = share_of(rank)
+    if dist.get_world_size() == PROCESSES:
+        Path(folder, f"{rank}.json").write_text(json.dumps(found), encoding="utf-8")
+    leave_group()
+
+
+def share_of(rank: int) -> dict[str, Any]:
     rows = slice(rank * ROWS, (rank + 1) * ROWS)
     found = {}
     for name, settings in SETTINGS.items():
@@ -48,9 +56,7 @@ def worker(rank: int, folder: str) -> None:
         loss.backward()
         assert net.weight.grad is not None
         found[name] = {"loss": loss.item(), "grad": net.weight.grad.tolist()}
-    if dist.get_world_size() == PROCESSES:
-        Path(folder, f"{rank}.json").write_text(json.dumps(found), encoding="utf-8")
-    dist.destroy_process_group()
+    return found
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from redshank.nn.shared_norm import SharedBatchNorm2d, share_statistics
+from tests.gloo import leave_group
 
 SHARES = ((0, 5), (5, 12))
 """Rows of the two processes: not the same number."""
@@ -57,6 +58,11 @@ def results(net: nn.Module, loss: Tensor) -> dict[str, Tensor]:
 def worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    train_share(rank, folder)
+    leave_group()
+
+
+def train_share(rank: int, folder: str) -> None:
     rows = slice(*SHARES[rank])
     x, target = images()
     for number, case in enumerate(CASES):
@@ -69,7 +75,6 @@ def worker(rank: int, folder: str) -> None:
             loss = 2.0 * (parallel(x[rows]) * target[rows]).sum() / target.numel()
             loss.backward()
         torch.save(results(net, loss), Path(folder, f"{number}-{rank}.pt"))
-    dist.destroy_process_group()
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
