@@ -28,16 +28,21 @@ from serving.engine import Job
 from serving.identity import EventIds
 from serving.inference import Answer, Inference, Rules
 from serving.metrics import Metrics
+from serving.observe import MOST_PIXELS, Observer
 from serving.recorder import Recorded
 from serving.swap import Served, Snapshot
 
 from .serving_load import picture, write_backbone
 
-BUNDLE, SIDE, BATCH, ROUNDS = "20261122T090000-aaaaaa", 32, 8, 200
+BUNDLE, SIDE, BATCH, ROUNDS = "20261122T090000-aaaaaa", 32, 8, 100
 FLUSHED = 64
 """Batches whose events are written together."""
+OBSERVED = MOST_PIXELS // (SIDE * SIDE * BATCH)
+"""Batches whose events are made together."""
 KEPT = 400
 """Field images that are kept."""
+OFF, ON = "all of a batch, recording off", "all of a batch, recording on"
+FINGERPRINTS = "fingerprints"
 
 
 def main() -> None:
@@ -58,28 +63,40 @@ def costs_s(home: Path) -> dict[str, float]:
     model = snapshot.live.model
     decoded_NHW3 = np.stack([decode_image(image, SIDE, SIDE) for image in images])
     recorded: list[Recorded] = []
-    off, on = (
-        Inference(recorded.extend, Metrics(), EventIds(), Rules(10**6, watched=watched))
-        for watched in (False, True)
-    )
+    off, on = (inference(recorded, watched=watched) for watched in (False, True))
     jobs = [job(image, snapshot) for image in images]
-    on.work(jobs)
-    events = [event for event, _ in recorded] * FLUSHED
+    while not recorded:
+        on.work(jobs)
+    events = [event for event, _ in recorded[:BATCH]] * FLUSHED
     with EventWriter(home / "spool", "w1x1", encode=encode) as writer:
         costs = least_s(
             {
                 "decode": lambda: [decode_image(image, SIDE, SIDE) for image in images],
                 "session": lambda: model.run(decoded_NHW3),
                 "session, calibration, novelty": lambda: model.predict(decoded_NHW3),
-                "all of a batch, recording off": lambda: off.work(jobs),
-                "fingerprints": lambda: fingerprints(decoded_NHW3),
+                OFF: lambda: [off.work(jobs) for _ in range(OBSERVED)],
+                FINGERPRINTS: lambda: fingerprints(np.concatenate([decoded_NHW3] * OBSERVED)),
                 "sha256": lambda: [hashlib.sha256(image).hexdigest() for image in images],
-                "all of a batch, recording on": lambda: on.work(jobs),
+                ON: lambda: [on.work(jobs) for _ in range(OBSERVED)],
                 "writing the events": lambda: writer.append(events),
             }
         )
     costs["writing the events"] /= FLUSHED
+    for piece in (OFF, FINGERPRINTS, ON):
+        costs[piece] /= OBSERVED
     return {**costs, "keeping a field image": keeping_s(home / "field", images)}
+
+
+def inference(recorded: list[Recorded], *, watched: bool) -> Inference:
+    """As a worker has it."""
+    metrics = Metrics()
+
+    def count(served: Served, domain: str, outcome: str, images: int) -> None:
+        labels = (served.model.bundle.model, served.version, domain, served.role, outcome)
+        metrics.predicted(labels, images)
+
+    observer = Observer(recorded.extend, count, EventIds(), watched=watched)
+    return Inference(observer, metrics, Rules(10**6))
 
 
 def one_bundle(home: Path) -> Snapshot:

@@ -29,9 +29,9 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 PREDICTIONS, WRITTEN = "redshank_predictions", "redshank_events_written"
 DROPPED = "redshank_events_dropped"
 DROPPED_MEANING = "Events that never reached the spool or were deleted with it, by reason."
-KILLED, DELETED = "worker_killed", "file_deleted"
+KILLED, DELETED, FAULT = "worker_killed", "file_deleted", "internal"
 """Reasons. Events of deleted files were written before."""
-REASONS = ("queue_full", "spool_error", "shutdown", KILLED, DELETED)
+REASONS = ("queue_full", "spool_error", "shutdown", KILLED, DELETED, FAULT)
 _RESERVED = {"counter": 512 * 1024, "histogram": 256 * 1024, "gauge_livemin": 64 * 1024}
 """Bytes of a worker's files: some thousand series, as many as `serving.max_domains` makes."""
 _MappedFile: Any = MmapedDict  # untyped in prometheus_client

@@ -13,7 +13,7 @@ import logging
 import math
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from redshank.events import Event, SpoolError
@@ -81,12 +81,19 @@ class Recorder:
         self._image_bytes = 0
         self._failing, self._losing_images = False, False
         self._deleted = 0
+        self._catch_up: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
-    def start(self) -> None:
-        """Begin to write."""
+    def start(self, catch_up: Callable[[], None] = lambda: None) -> None:
+        """Begin to write.
+
+        Args:
+            catch_up: has events made of what waits elsewhere; called when less than `flush_events`
+                came in `flush_s`, and at the end.
+        """
+        self._catch_up = catch_up
         self._thread.start()
 
     def record(self, events: Sequence[Recorded]) -> None:
@@ -134,9 +141,11 @@ class Recorder:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._wake.wait(RETRY_S if self._failing else self._flush_s)
+            if not self._wake.wait(RETRY_S if self._failing else self._flush_s):
+                self._catch_up()
             self._wake.clear()
             self._flush()
+        self._catch_up()
         self._flush()
         if self._ready:
             self._flush()  # one more try, with a new file

@@ -17,8 +17,8 @@ import numpy as np
 
 from redshank.infer import Predictions
 
-from .inference import Seen
 from .metrics import Metrics
+from .observe import Seen
 from .swap import Served
 
 MOST_WAITING = 64

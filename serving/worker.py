@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -21,19 +20,20 @@ from redshank.settings import ServingSettings, Settings
 
 from .access import Access, load_access
 from .capture_rate import CaptureRate
-from .dead_workers import forget_dead_workers, keep_place
+from .dead_workers import FAULT, forget_dead_workers, keep_place
 from .engine import Batcher, Job
 from .identity import EventIds, client_hash, load_salt
 from .inference import Answer, Inference, Rules
 from .limits import DomainLabels, Limits
 from .metrics import Metrics
 from .mirror import mirror_of
+from .observe import Observer
 from .plans import Plans, plans_of
 from .quick import is_quick
-from .recorder import Recorded, Recorder, Spool
+from .recorder import Recorder, Spool
 from .refusal import Refusal
 from .shadow import ShadowRunner
-from .swap import ReleaseWatcher, Snapshot
+from .swap import ReleaseWatcher, Served, Snapshot
 
 EXPIRE_EVERY_S = 3600.0
 KNOWN_CLIENTS = 4096
@@ -94,13 +94,14 @@ class Worker:
             flush_events=serving.flush_events,
             rate=CaptureRate(serving.capture_per_s),
         )
+        self._observer = self._make_observer(serving)
         self._inference = self._make_inference(serving)
         self._shadow = ShadowRunner(
-            self._inference.record_shadow, self.metrics, share=serving.shadow_share
+            self._observer.shadowed, self.metrics, share=serving.shadow_share
         )
         self.batcher = Batcher(
             self._inference.work,
-            self._inference.record_refused,
+            self._inference.refused,
             limit=lambda job: job.snapshot.live.max_batch,
             max_queue=serving.max_queue,
         )
@@ -118,17 +119,21 @@ class Worker:
         )
 
     def _make_inference(self, serving: ServingSettings) -> Inference:
-        return Inference(
-            self._record,
-            self.metrics,
+        rules = Rules(
+            max_pixels=serving.max_pixels,
+            decode_s=serving.decode_ms / 1000,
+            abstain_below=serving.abstain_below,
+        )
+        return Inference(self._observer, self.metrics, rules)
+
+    def _make_observer(self, serving: ServingSettings) -> Observer:
+        return Observer(
+            self._recorder.record,
+            self._count,
             self._ids,
-            Rules(
-                max_pixels=serving.max_pixels,
-                decode_s=serving.decode_ms / 1000,
-                watched=serving.record,
-                abstain_below=serving.abstain_below,
-            ),
             show=lambda seen: self._shadow.offer(seen),
+            lost=self.metrics.events_dropped.labels(FAULT).inc,
+            watched=serving.record,
             clock=self.clock,
         )
 
@@ -146,7 +151,7 @@ class Worker:
         """Load the release (its absence leaves the worker not ready, not dead) and begin."""
         forget_dead_workers(events=self._watched)
         self._inference.warm_up()
-        self._recorder.start()
+        self._recorder.start(self._observer.catch_up)
         self._shadow.start()
         self.watcher.start()
         gc.collect()
@@ -211,15 +216,10 @@ class Worker:
             )
         )
 
-    def _record(self, events: list[Recorded]) -> None:
-        labels = self._labels.label
-        counts = Counter(
-            (e.model, e.version, labels(e.domain), e.role, e.outcome) for e, _ in events
-        )
-        for key, images in counts.items():
-            self.metrics.predicted(key, images)
-        if self._watched:
-            self._recorder.record(events)
+    def _count(self, served: Served, domain: str, outcome: str, images: int) -> None:
+        label = self._labels.label(domain)
+        name, version = served.model.bundle.model, served.version
+        self.metrics.predicted((name, version, label, served.role, outcome), images)
 
     def _tick(self) -> None:
         """Keep house: once an hour, spool files and field images whose time has ended go."""

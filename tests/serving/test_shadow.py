@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from redshank.infer import Predictions
-from serving.inference import Seen
 from serving.metrics import Metrics
+from serving.observe import Seen
 from serving.shadow import MOST_WAITING, ShadowRunner
 from serving.swap import Served
 
