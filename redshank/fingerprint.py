@@ -10,7 +10,6 @@ Shapes: N images, H x W pixels, P pixels in a row.
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -38,13 +37,9 @@ def fingerprints(images_NHW3: ImageArray) -> list[Fingerprint]:
     small_N89 = _rounded(_weights(height, _ROWS).T @ narrow_P9.reshape(size, height, _COLUMNS))
     brighter_N88 = small_N89[:, :, 1:] > small_N89[:, :, :-1]
     hashes = np.packbits(brighter_N88).tobytes().hex()
-    levels_NP = levels_P.reshape(size, -1)
-    sums = np.add.reduce(levels_NP, axis=1).tolist()
-    squares = np.vecdot(levels_NP, levels_NP).tolist()
-    return [
-        (hashes[16 * n : 16 * n + 16], *_mean_and_spread(*both, height * width))
-        for n, both in enumerate(zip(sums, squares, strict=True))
-    ]
+    mean_N, spread_N = _means_and_spreads(levels_P.reshape(size, -1))
+    each = [hashes[start : start + 16] for start in range(0, 16 * size, 16)]
+    return list(zip(each, mean_N.tolist(), spread_N.tolist(), strict=True))
 
 
 def fingerprint(image_HW3: ImageArray) -> Fingerprint:
@@ -74,10 +69,12 @@ def _rounded(levels: Array) -> Array:
     return np.asarray(np.floor(levels, out=levels))
 
 
-def _mean_and_spread(total: float, squares: float, pixels: int) -> tuple[float, float]:
-    """Of levels 0 to 255 by their sum and that of their squares, both in [0, 1]."""
-    mean = total / pixels
-    return mean / 255.0, math.sqrt(max(squares / pixels - mean * mean, 0.0)) / 255.0
+def _means_and_spreads(levels_NP: Array) -> tuple[Array, Array]:
+    """Of levels 0 to 255, by their sums and those of their squares; both in [0, 1]."""
+    pixels = levels_NP.shape[1]
+    mean_N = np.add.reduce(levels_NP, axis=1) / pixels
+    variance_N = np.vecdot(levels_NP, levels_NP) / pixels - mean_N * mean_N
+    return mean_N / 255.0, np.sqrt(np.maximum(variance_N, 0.0)) / 255.0
 
 
 @lru_cache(maxsize=16)

@@ -8,9 +8,7 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
-import orjson
-
-from redshank.events import Event, EventWriter, expire
+from redshank.events import EventWriter, expire
 from redshank.field_scenes import SceneRule
 from redshank.fieldstore import FieldStore
 from redshank.files import Clock
@@ -87,7 +85,7 @@ class Worker:
         self.registry = Registry(home.path("models"), home.path("bundles"))
         self.watcher = self._release_watcher(serving, plans_of(settings))
         self._recorder = Recorder(
-            spool or EventWriter(self._spool_folder, self._ids.worker, encode=_encode),
+            spool or EventWriter(self._spool_folder, self._ids.worker),
             self._field_store(settings),
             self.metrics,
             flush_s=serving.flush_s,
@@ -131,6 +129,7 @@ class Worker:
             self._recorder.record,
             self._count,
             self._ids,
+            wants=self._recorder.wants,
             show=lambda seen: self._shadow.offer(seen),
             lost=self.metrics.events_dropped.labels(FAULT).inc,
             watched=serving.record,
@@ -247,10 +246,6 @@ class Worker:
                 gap_s=settings.monitoring.scene_gap_s, distance=settings.monitoring.scene_distance
             ),
         )
-
-
-def _encode(event: Event) -> str:
-    return orjson.dumps(event).decode()
 
 
 class Slot:

@@ -33,7 +33,7 @@ from redshank.preprocess import ImageError, decode_image
 from serving.identity import client_hash
 from serving.limits import checked_domain, checked_label
 from serving.metrics import Metrics
-from serving.recorder import Recorder
+from serving.recorder import Recorder, event_text
 from serving.refusal import Refusal
 
 MOST_BYTES = 16 * 1024 * 1024
@@ -45,7 +45,7 @@ class Service:
     def __init__(self, bundle: Path, spool: Path) -> None:
         self.model = load_model(bundle)
         self.metrics = Metrics()
-        writer = EventWriter(spool, "peer", encode=lambda event: orjson.dumps(event).decode())
+        writer = EventWriter(spool, "peer")
         self.recorder = Recorder(writer, None, self.metrics, flush_s=1.0, flush_events=500)
         self.recorder.start()
         self.pool = ThreadPoolExecutor(1)
@@ -103,7 +103,7 @@ class Service:
             image_sha256=hashlib.sha256(data).hexdigest(),
             stored=False,
         )
-        self.recorder.record([(event, None)])
+        self.recorder.record([event_text(event)])
         labels = (bundle.model, bundle.bundle_id, domain, "live", OK)
         self.metrics.predictions.labels(*labels).inc()
         top = top_classes(found.probabilities_NC[0], bundle.classes)

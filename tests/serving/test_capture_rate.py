@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 from serving.capture_rate import BURST, MOST_DOMAINS, CaptureRate
 
 
@@ -27,8 +29,14 @@ def test_a_clock_that_was_wrong_by_a_day_stops_no_capture() -> None:
     assert rate.allows("gate", 101.0)
 
 
+def test_no_rate_lets_one_burst_pass_and_an_endless_one_everything() -> None:
+    none, endless = CaptureRate(0.0), CaptureRate(math.inf)
+    assert sum(none.allows("gate", 100.0 + n) for n in range(BURST + 100)) == BURST
+    assert all(endless.allows("gate", 1000.0 - n / 10) for n in range(BURST + 100))
+
+
 def test_the_memory_is_bounded() -> None:
     rate = CaptureRate(5.0)
     for n in range(MOST_DOMAINS + 10):
         assert rate.allows(f"d{n}", 1.0)
-    assert len(rate._buckets) <= MOST_DOMAINS
+    assert len(rate._due_s) <= MOST_DOMAINS

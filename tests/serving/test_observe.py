@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +21,7 @@ from redshank.preprocess import ImageArray
 from serving import observe
 from serving.engine import Job
 from serving.identity import EventIds
-from serving.observe import MOST_PIXELS, MOST_WAITING, Observer, Seen
+from serving.observe import AT_ONCE, MOST_PIXELS, MOST_WAITING, Observer, Seen
 from serving.recorder import Recorded
 
 CLASSES = ("red", "green", "blue")
@@ -33,19 +35,28 @@ LIVE: Any = SimpleNamespace(
 class Scene:
     """An observer whose records can be looked at."""
 
-    def __init__(self, *, watched: bool = True) -> None:
-        self.recorded: list[Recorded] = []
+    def __init__(self, *, watched: bool = True, **others: Any) -> None:
+        self.recorded: list[tuple[Event, bytes | None]] = []
         self.counts: Counter[tuple[str, str]] = Counter()
         self.seen: list[Seen] = []
         self.lost: list[int] = []
         self.observer = Observer(
-            self.recorded.extend,
+            self.record,
             lambda _, domain, outcome, images: self.counts.update({(domain, outcome): images}),
             EventIds(),
             show=self.seen.extend,
             lost=self.lost.append,
             watched=watched,
+            **others,
         )
+
+    def record(self, events: Sequence[Recorded]) -> None:
+        """Take events as a recorder does."""
+        for one in events:
+            read = (
+                (Event(**json.loads(one)), None) if isinstance(one, str) else (one.event, one.image)
+            )
+            self.recorded.append(read)
 
     def answer(self, *jobs: Job[Any], side: int = 16) -> ImageArray:
         """The jobs' random pictures, one run."""
@@ -107,6 +118,29 @@ def test_events_made_together_are_those_of_each_picture() -> None:
     assert scores[:3] == [(0, 0.5, 0.1, 0.2), (1, 0.75, 0.35, 0.45), (0, 0.5, 0.1, 0.2)]
     ids = [event.event_id for event, _ in scene.recorded]
     assert sorted(set(ids)) == ids
+
+
+def test_a_run_larger_than_what_is_done_at_once_is_split_and_nothing_mixed_up() -> None:
+    scene, count = Scene(), 5 * AT_ONCE // (2 * 16**2) + 3
+    images = scene.answer(*(job(str(number)) for number in range(count)))
+    scene.observer.catch_up()
+    assert scene.names == [str(number) for number in range(count)]
+    assert [event.dhash for event, _ in scene.recorded] == [fingerprint(i)[0] for i in images]
+
+
+def test_only_wanted_images_are_offered() -> None:
+    asked: list[tuple[str, float]] = []
+
+    def wants(domain: str, received_at: float) -> bool:
+        asked.append((domain, received_at))
+        return len(asked) == 2
+
+    scene, late = Scene(wants=wants), job("late", capture=True)
+    late.expired = True
+    scene.answer(job("a", capture=True), job("b"), late, job("c", capture=True))
+    scene.observer.catch_up()
+    assert asked == [("gate", 1e9)] * 2
+    assert [kept for _, kept in scene.recorded] == [None, None, None, b"file c"]
 
 
 def test_every_field_is_in_its_place() -> None:

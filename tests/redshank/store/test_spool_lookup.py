@@ -20,8 +20,9 @@ def test_answers_are_found_in_order_of_time_by_whoever_wrote_them(tmp_path: Path
                 make_event(image_sha256=B, received_at=32.0, outcome="overloaded", class_index=-1),
             ]
         )
-    with EventWriter(tmp_path, "w1", encode=lambda e: orjson.dumps(vars(e)).decode()) as writer:
-        writer.append([make_event(image_sha256=A, received_at=10.0, version="b1")])
+    with EventWriter(tmp_path, "w1") as writer:
+        event = make_event(image_sha256=A, received_at=10.0, version="b1")
+        writer.append_texts([orjson.dumps(vars(event)).decode()])
     found = find_events(tmp_path, {A, B})
     assert [(event.image_sha256, event.version) for event in found] == [(A, "b1"), (A, "b2")]
 
@@ -32,7 +33,7 @@ def test_what_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "w1-1.db").touch()
     with EventWriter(tmp_path, "w2") as writer:
         writer.append([make_event(image_sha256=A)])
-    with EventWriter(tmp_path, "w3", encode=lambda _: f'{{"image_sha256":"{A}", torn') as writer:
-        writer.append([make_event(image_sha256=A)])
+    with EventWriter(tmp_path, "w3") as writer:
+        writer.append_texts([f'{{"image_sha256":"{A}", torn'])
     assert len(find_events(tmp_path, {A})) == 1
     assert find_events(tmp_path, set()) == []
