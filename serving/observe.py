@@ -242,7 +242,7 @@ class Observer:
             spread,
             job.sequence_id,
             job.client,
-            int(1e6 * (answered_s - job.started)) / 1000,  # `round` takes five times as long
+            int(1e6 * (answered_s - job.started) + 0.5) / 1000,  # `round` takes five times as long
             digest,
             False,  # not stored yet
         )
