@@ -119,15 +119,11 @@ class EventWriter:
         return self._folder / f"{self._worker}-{self._number}.db"
 
     def append(self, events: Iterable[Event]) -> int:
-        """Write a batch in one transaction; returns how many.
-
-        Raises:
-            sqlite3.Error: as `append_texts`.
-        """
+        """Write a batch in one transaction; returns how many. Raises what `append_texts` does."""
         return self.append_texts([encode_event(event) for event in events])
 
     def append_texts(self, rows: Sequence[str]) -> int:
-        """Write a batch of events that are JSON texts already, as `encode_event` makes them.
+        """Write a batch, in one transaction, of what `encode_event` or a faster JSON made.
 
         Raises:
             sqlite3.Error: the disk is full, the file is locked or gone; nothing was written, and
