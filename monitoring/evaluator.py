@@ -2,8 +2,7 @@
 
 `pass_once` reads top to bottom: drain what is closed, one tick after the other; for each stream
 count, update, judge, decide; commit everything of a tick at once; then deliver triggers. What an
-operator accepted as normal, and what somebody labelled, is applied after the tick in which it was
-said.
+operator decided, and what somebody labelled, is applied after the tick in which it was said.
 """
 
 from __future__ import annotations
@@ -21,21 +20,15 @@ from redshank.files import Clock
 from redshank.records import as_dict
 from redshank.store.control_labels import LabelsGiven
 from redshank.store.monitor import Cursor, MonitorStore, TickWrite
-from redshank.store.monitor_rows import (
-    Acceptance,
-    Alarm,
-    ReferenceRow,
-    StreamKey,
-    StreamRow,
-    Window,
-)
+from redshank.store.monitor_days import fold_days
+from redshank.store.monitor_rows import Alarm, ReferenceRow, StreamKey, StreamRow, Window
 
-from .acceptance import Request
 from .alarms import close, judge
 from .counts import TickCounts, count_tick
 from .drain import Calendar, open_readers, take_tick
 from .fleet import Fleet, check_tick_length
 from .label_intake import take_labels
+from .operator_changes import apply_request
 from .retention import tidy_up
 from .stream import Plan
 from .surroundings import Said, Surroundings, labels_of_a_tick, said_since
@@ -200,11 +193,14 @@ class Evaluator:
 
     def _apply(self, said: deque[Said], calendar: Calendar) -> None:
         """What was said first, and with labels all that follow them in the same tick."""
-        if isinstance(first := said[0], Request):
-            said.popleft()
-            self._accept(first)
-        else:
+        if isinstance(first := said[0], LabelsGiven):
             self._take_labels(labels_of_a_tick(said, calendar))
+            return
+        said.popleft()
+        tick, tick_s = self._fleet.last_tick, self.plan.tick_s
+        fold_days(self.store.engine, tick=tick, tick_s=tick_s)  # a retired domain keeps them
+        self._is_torn = True
+        self._commit(apply_request(self._fleet, first, self._row))
 
     def _take_labels(self, lots: Sequence[LabelsGiven]) -> None:
         """Count what was labelled, and raise or end the alarms that it is about."""
@@ -225,24 +221,6 @@ class Evaluator:
                 labels_seq=lots[-1].seq,
             )
         )
-
-    def _accept(self, request: Request) -> None:
-        """Learn a stream anew, and close its alarms."""
-        tick, key = self._fleet.last_tick, request.key
-        change = TickWrite(tick=tick, accepted_seq=request.seq)
-        if key in self._fleet.rows:  # else it was forgotten in the meantime
-            self._is_torn = True
-            words = f"accepted as normal by {request.actor}: {request.reason}"
-            closed = [close(a, at_s=request.at_s, reason=words) for a in self._fleet.alarms(key)]
-            self._fleet.stream(key).accept(after_seq=request.seq)
-            self._fleet.note(closed)
-            change = dataclasses.replace(
-                change,
-                streams=(self._row(key, ()),),
-                alarms=tuple(closed),
-                acceptances=(Acceptance(tick=tick, **vars(request)),),
-            )
-        self._commit(change)
 
     def _history(self, key: StreamKey, window: Window) -> Callable[[int], tuple[Window, ...]]:
         def since(tick: int) -> tuple[Window, ...]:

@@ -128,6 +128,7 @@ class Fleet:
             self._streams.pop(key, None)
             self._alarms.pop(key, None)
             self.since_onset.forget(key)
+        self._known.clear()
         self._domains = {key.domain for key in self._streams}
 
     def _standings(self) -> dict[str, Standing]:

@@ -12,8 +12,8 @@ from redshank.store.control_labels import LabelsGiven
 from redshank.store.monitor import MonitorStore
 from redshank.trigger import Trigger
 
-from .acceptance import Request, Requests
 from .drain import Calendar
+from .operators import Request, Requests
 from .triggers import Withdraw
 
 Said = Request | LabelsGiven
@@ -37,7 +37,7 @@ class Surroundings:
     named: Callable[[str], frozenset[str] | None] = lambda _: None
     """Model -> bundle ids that its release names in any role; None when nothing is known."""
     requests: Requests = lambda _: ()
-    """What operators accepted as normal, by number of the last one that was applied."""
+    """What operators decided, by number of the last audit row that was applied."""
     labels: LabelSource = lambda _: ()
     """What people labelled, by number of the last audit row that was applied."""
     withdraw: Withdraw | None = None
@@ -45,13 +45,13 @@ class Surroundings:
 
 
 def said_since(around: Surroundings, store: MonitorStore) -> tuple[deque[Said], tuple[str, ...]]:
-    """What people accepted and labelled since what was applied last, or why nobody knows."""
+    """What people decided and labelled since what was applied last, or why nobody knows."""
     try:
-        said: list[Said] = list(around.requests(store.accepted_seq()))
+        said: list[Said] = list(around.requests(store.requests_seq()))
         said += around.labels(store.labels_seq())
         return deque(sorted(said, key=lambda one: one.seq)), ()
     except RedshankError as error:
-        return deque(), (f"what people accepted and labelled cannot be read: {error.message}",)
+        return deque(), (f"what people decided and labelled cannot be read: {error.message}",)
 
 
 def labels_of_a_tick(said: deque[Said], calendar: Calendar) -> list[LabelsGiven]:

@@ -19,11 +19,11 @@ from redshank.settings import Settings
 from redshank.store.control import open_control
 from redshank.store.monitor import open_monitor
 
-from .acceptance import requests_of
 from .board import Board
 from .evaluator import Evaluator, Pass
 from .feasible import check_settings
 from .older_state import bring_up_to_date
+from .operators import requests_of
 from .stream import Plan
 from .surroundings import Surroundings
 

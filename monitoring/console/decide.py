@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from monitoring.acceptance import request_acceptance
+from monitoring.operators import request_acceptance, request_retirement
 from redshank.store import decisions
 
 from .links import domain_path, path
@@ -46,9 +46,8 @@ def decide(
                 at_s=sources.clock(),
             )
             return path("releases")
-        case ("domains", model, domain, "accept"):
-            request_acceptance(
-                sources.settings, domain=domain, model=model, actor=actor, reason=reason
-            )
-            return domain_path(model, domain) + "?accepted=1"
+        case ("domains", model, domain, "accept" | "retire" as word):
+            request = request_acceptance if word == "accept" else request_retirement
+            request(sources.settings, domain=domain, model=model, actor=actor, reason=reason)
+            return domain_path(model, domain) + f"?noted={word}"
     return None

@@ -30,6 +30,11 @@ MOST_WINDOWS = 500
 """Windows before the onset whose classes are counted."""
 EXAMPLES = 12
 """Images shown."""
+NOTED = {
+    "accept": "Noted: the evaluator learns this domain anew when the tick is over.",
+    "retire": "Noted: the evaluator forgets this domain when the tick is over.",
+}
+"""What is said after a decision, until it is applied."""
 REFERENCES = {"relative": "its own burn-in", "absolute": "held-out source domains"}
 
 
@@ -60,7 +65,7 @@ def domain_values(
         sources: what the pages read.
         model: name of the model.
         domain: name of the domain.
-        query: `hours` to draw.
+        query: `hours` to draw, `noted` after a decision.
         may_look: whether the visitor may see images.
 
     Raises:
@@ -76,6 +81,7 @@ def domain_values(
         "row": row,
         "detail": row.detail,
         "here": domain_path(model, domain),
+        "noted": NOTED.get(query.get("noted", "")),
         "state": state,
         "sentence": sentence,
         "alarm": alarm,

@@ -167,7 +167,7 @@ def _events() -> tuple[Panel, ...]:
         ),
         Panel(
             "Images offered to the field store",
-            "Stored, passed over by the sample, behind, or failed.",
+            "Stored, passed over by the sample or the rate, behind, or failed.",
             "timeseries",
             "ops",
             (Query(rate("captures", "outcome"), "{{outcome}}"),),

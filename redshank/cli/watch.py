@@ -2,8 +2,8 @@
 
 Without a word it runs until SIGTERM. `status` prints where every domain stands (exit status 3 when
 one is degraded), `history` the ticks of one domain, `accept` says that a change is the new normal,
-`replay` proves that the detectors' state follows from the stored counts, `export` writes raw events
-to a Parquet file.
+`retire` that a domain is no more, `replay` proves that the detectors' state follows from the stored
+counts, `export` writes raw events to a Parquet file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from redshank.cli import Options, Settings, print_json
 from redshank.errors import InputError, UsageError
-from redshank.files import parse_rfc3339
+from redshank.files import parse_rfc3339, rfc3339
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("run", "status", "history", "accept", "replay", "export"),
+        choices=("run", "status", "history", "accept", "retire", "replay", "export"),
         default="run",
         help="default: run",
     )
@@ -37,13 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="status or history as JSON on stdout")
     parser.add_argument("--daily", action="store_true", help="history by day, kept for ever")
-    parser.add_argument("--domain", metavar="D", help="of history, accept and export")
+    parser.add_argument("--domain", metavar="D", help="of history, accept, retire, export")
     parser.add_argument("--out", type=Path, metavar="FILE", help="of export: the Parquet file")
     parser.add_argument("--since", metavar="T", help="of export: UTC, 2026-11-22[T08:00:00Z]")
     parser.add_argument("--until", metavar="T", help="likewise (default: all that is written)")
     parser.add_argument("--model", metavar="M", help="of the domain (default: serving.model)")
-    parser.add_argument("--reason", default="", metavar="R", help="of accept, for the audit trail")
-    parser.add_argument("--actor", metavar="A", help="who accepts (default: you)")
+    parser.add_argument(
+        "--reason", default="", metavar="R", help="of accept and retire, for the audit trail"
+    )
+    parser.add_argument("--actor", metavar="A", help="who decides (default: you)")
 
 
 def run(options: Options, settings: Settings) -> int:
@@ -56,6 +58,8 @@ def run(options: Options, settings: Settings) -> int:
             return _history(settings, _domain(options), options)
         case "accept":
             return _accept(settings, _domain(options), options)
+        case "retire":
+            return _retire(settings, _domain(options), options)
         case "replay":
             return _replay(settings)
         case "export":
@@ -155,21 +159,37 @@ def _days(rows: list[dict[str, Any]], *, as_json: bool) -> int:
 
 
 def _accept(settings: Settings, domain: str, options: Options) -> int:
-    from monitoring.acceptance import request_acceptance
+    from monitoring.operators import request_acceptance
 
-    key = request_acceptance(
-        settings,
-        domain=domain,
-        model=options.model or settings.serving.model,
-        actor=options.actor or getpass.getuser(),
-        reason=options.reason or "no reason given",
-    )
+    key = request_acceptance(settings, domain=domain, **_decision(settings, options))
     print(
         f"noted: version {key.version} of {key.model} learns {key.domain} anew; "
         f"the evaluator does so within a tick ({settings.monitoring.tick_s:g} s)",
         file=sys.stderr,
     )
     return 0
+
+
+def _retire(settings: Settings, domain: str, options: Options) -> int:
+    from monitoring.operators import request_retirement
+
+    last_event_s = request_retirement(settings, domain=domain, **_decision(settings, options))
+    print(
+        f"noted: {domain} is forgotten by the evaluator within a tick "
+        f"({settings.monitoring.tick_s:g} s); its last image came at {rfc3339(last_event_s)}, "
+        "with the next one it would be a new domain",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def _decision(settings: Settings, options: Options) -> dict[str, str]:
+    """The model that is meant, who decides, and why."""
+    return {
+        "model": options.model or settings.serving.model,
+        "actor": options.actor or getpass.getuser(),
+        "reason": options.reason or "no reason given",
+    }
 
 
 def _replay(settings: Settings) -> int:

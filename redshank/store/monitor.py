@@ -73,9 +73,11 @@ class TickWrite:
     """New ones and changed ones."""
     gone: tuple[StreamKey, ...] = ()
     """Streams of names that gave way to others: forgotten with all they brought."""
+    retired: tuple[StreamKey, ...] = ()
+    """Streams of domains that are no more: forgotten but for their past days."""
     acceptances: tuple[Acceptance, ...] = ()
-    accepted_seq: int | None = None
-    """Number of the operator's request that was dealt with."""
+    requests_seq: int | None = None
+    """Number of the audit row with the operator's request that was dealt with."""
     labelled: tuple[LabelledAnswer, ...] = ()
     """New ones and corrected ones."""
     labelled_from: dict[StreamKey, int] = field(default_factory=dict)
@@ -132,6 +134,7 @@ class MonitorStore:
         """Write one tick, all or nothing."""
         with db.write(self.engine) as connection:
             forget(connection, change.gone, and_days=True)
+            forget(connection, change.retired)
             if change.windows:
                 connection.execute(sa.insert(WINDOWS), [window_values(w) for w in change.windows])
             for reference in change.references:
@@ -146,7 +149,7 @@ class MonitorStore:
             forget_labelled(connection, change.labelled_from)
             values = {
                 "last_tick": change.tick,
-                "accepted_seq": change.accepted_seq,
+                "accepted_seq": change.requests_seq,  # its name of when one could only accept
                 "labels_seq": change.labels_seq,
             }
             known = [{"name": n, "value": str(v)} for n, v in values.items() if v is not None]
@@ -167,7 +170,7 @@ class MonitorStore:
         """The newest tick that was evaluated, -1 before the first."""
         return int(self.meta("last_tick") or -1)
 
-    def accepted_seq(self) -> int:
+    def requests_seq(self) -> int:
         """Number of the newest request of an operator that was dealt with, 0 before the first."""
         return int(self.meta("accepted_seq") or 0)
 

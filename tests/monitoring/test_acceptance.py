@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.acceptance import ACTION, Request, request_acceptance, requests_of
 from monitoring.evaluator import Evaluator
+from monitoring.operators import ACCEPTED, AcceptRequest, request_acceptance, requests_of
 from monitoring.replay import differing
 from redshank.errors import ConflictError, InputError
 from redshank.settings import Home, Settings
@@ -20,14 +20,14 @@ from tests.monitoring.field import PLAN, START, Site, Station, write_spool, writ
 
 KEY = StreamKey("default", "b1", "fog")
 CHANGE, ASKED, TICKS, PER_TICK = 12, 24, 44, 25
-SAID = Request(7, START + ASKED + 0.5, KEY, "eve", "winter has come")
+SAID = AcceptRequest(7, START + ASKED + 0.5, KEY, "eve", "winter has come")
 
 
-def requests(*said: Request) -> Callable[[int], Iterable[Request]]:
+def requests(*said: AcceptRequest) -> Callable[[int], Iterable[AcceptRequest]]:
     return lambda seq: [request for request in said if request.seq > seq]
 
 
-def evaluator_of(station: Station, *said: Request) -> Evaluator:
+def evaluator_of(station: Station, *said: AcceptRequest) -> Evaluator:
     evaluator = station.evaluator()
     evaluator.around = dataclasses.replace(evaluator.around, requests=requests(*said))
     return evaluator
@@ -120,9 +120,9 @@ def test_a_stream_that_is_gone_and_a_trail_that_is_locked_stop_nothing(station: 
     evaluator.pass_once()
     assert row_of(evaluator).state == "degraded"
     assert station.store.acceptances() == ()
-    assert station.store.accepted_seq() == gone.seq  # and is not asked again
+    assert station.store.requests_seq() == gone.seq  # and is not asked again
 
-    def locked(_: int) -> Iterable[Request]:
+    def locked(_: int) -> Iterable[AcceptRequest]:
         raise ConflictError("control.db was locked")
 
     evaluator.around = dataclasses.replace(evaluator.around, requests=locked)
@@ -137,9 +137,10 @@ def test_the_request_is_an_audit_row_for_the_version_that_is_watched(station: St
     assert request_acceptance(settings, domain="fog", **said) == KEY
     control = open_control(settings.home.control_database, clock=lambda: START)
     (row,) = control.audit()
-    assert (row.action, row.subject, row.actor) == (ACTION, "fog", "eve")
+    assert (row.action, row.subject, row.actor) == (ACCEPTED, "fog", "eve")
     waiting = requests_of(control)
     (request,) = waiting(0)
+    assert isinstance(request, AcceptRequest)
     assert (request.seq, request.key, request.reason) == (1, KEY, "winter")
     control.record(actor="ann", action="labels", subject="x", details={})
     request_acceptance(settings, domain="fog", **said)

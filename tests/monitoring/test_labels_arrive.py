@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.acceptance import Request
 from monitoring.evaluator import Evaluator
+from monitoring.operators import AcceptRequest
 from monitoring.replay import differing
 from redshank.errors import ConflictError
 from redshank.events import Event, EventWriter
@@ -49,14 +49,14 @@ class World:
         self.given.append(lot)
         return lot
 
-    def run(self, until: float, *, requests: Sequence[Request] = ()) -> Evaluator:
+    def run(self, until: float, *, requests: Sequence[AcceptRequest] = ()) -> Evaluator:
         """A fresh evaluator that works up to a tick."""
         self.station.now_s = START + until
         evaluator = self.evaluator(requests)
         evaluator.pass_once()
         return evaluator
 
-    def evaluator(self, requests: Sequence[Request] = ()) -> Evaluator:
+    def evaluator(self, requests: Sequence[AcceptRequest] = ()) -> Evaluator:
         evaluator = self.station.evaluator()
         evaluator.around = dataclasses.replace(
             evaluator.around,
@@ -254,7 +254,7 @@ def test_a_silent_site_is_judged_by_labels_too(world: World) -> None:
 def test_accepting_sets_labels_from_before_aside(world: World) -> None:
     world.label("home", 20.5, right=21, wrong=19)
     world.run(21)
-    accepted = Request(11, START + 22.5, HOME, "eve", "the labels are of another task")
+    accepted = AcceptRequest(11, START + 22.5, HOME, "eve", "the labels are of another task")
     evaluator = world.run(24, requests=[accepted])
     assert row_of(evaluator, "home").state == "learning"
     assert "labels" not in row_of(evaluator, "home").detail

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.acceptance import Request
+from monitoring.operators import AcceptRequest
 from monitoring.replay import differing, rebuild
 from redshank.events import EventWriter
 from redshank.store.monitor_retention import checkpoints
@@ -15,7 +15,7 @@ from redshank.store.monitor_rows import StreamKey
 from tests.monitoring.field import PLAN, START, Site, Station, event, write_spool, write_test_bundle
 
 KEEP, TICKS = 20, 70
-SAID = Request(3, START + 42.5, StreamKey("default", "b1", "fog"), "eve", "winter")
+SAID = AcceptRequest(3, START + 42.5, StreamKey("default", "b1", "fog"), "eve", "winter")
 BRIEF = dataclasses.replace(PLAN, keep_ticks=KEEP)
 
 
@@ -26,7 +26,7 @@ def station(tmp_path: Path) -> Station:
     return Station(tmp_path, plan=BRIEF)
 
 
-def said_after(seq: int) -> list[Request]:
+def said_after(seq: int) -> list[AcceptRequest]:
     return [SAID] if seq < SAID.seq else []
 
 

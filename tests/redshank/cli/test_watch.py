@@ -68,6 +68,28 @@ def test_accept_is_applied_by_the_next_pass_and_stands_in_the_audit_trail(
     assert "needs a domain" in capsys.readouterr().err
 
 
+def test_a_retired_domain_leaves_the_list(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["watch", "--once", "--tick", "1", *options(home)]) == 0
+    retire = ["watch", "retire", "--domain", "fog", "--actor", "eve", "--reason", "pole is gone"]
+    assert main([*retire, *options(home)]) == 0
+    said = capsys.readouterr().err
+    assert "fog is forgotten by the evaluator within a tick" in said
+    assert "its last image came at 1970-01-12T13:47:39.950Z" in said
+    time.sleep(1.1)  # until the tick of the word is over
+    assert main(["watch", "--once", "--tick", "1", *options(home)]) == 0
+    capsys.readouterr()
+    long_ago = ["--set", f"monitoring.silent_after_s={time.time()}"]
+    assert main(["watch", "status", *options(home), *long_ago]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["home"]
+    assert main(["watch", "replay", "--tick", "1", *options(home)]) == 0
+    assert main(["retrain", "audit", "--verify", *options(home)]) == 0
+    assert "retired" in capsys.readouterr().out
+    assert main([*retire, *options(home)]) == 1
+    assert "has seen no domain 'fog'" in capsys.readouterr().err
+    assert main(["watch", "retire", *options(home)]) == 2
+    assert "`redshank watch retire` needs a domain" in capsys.readouterr().err
+
+
 def test_history_is_a_row_a_tick(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["watch", "--once", "--tick", "1", *options(home)])
     history = ["watch", "history", "--domain", "fog", *options(home)]

@@ -171,12 +171,12 @@ def test_tidying_keeps_what_lies_after_the_newest_checkpoint_before_the_horizon(
 
 
 def test_an_acceptance_is_kept_with_its_number(store: MonitorStore) -> None:
-    assert store.accepted_seq() == 0
+    assert store.requests_seq() == 0
     acceptance = Acceptance(12, KEY, 7, 8.5, "eve", "winter")
-    store.commit(TickWrite(tick=7, acceptances=(acceptance,), accepted_seq=12))
+    store.commit(TickWrite(tick=7, acceptances=(acceptance,), requests_seq=12))
     store.commit(TickWrite(tick=8))
     assert store.acceptances() == (acceptance,)
-    assert (store.accepted_seq(), store.last_tick()) == (12, 8)
+    assert (store.requests_seq(), store.last_tick()) == (12, 8)
 
 
 def test_forgotten_spools_lose_their_cursor(store: MonitorStore) -> None:
