@@ -82,14 +82,17 @@ class Metrics:
             self.events_dropped.labels(reason)
         self.captures = counter(
             "captures",
-            "Images offered to the field store: stored, passed_over, behind or failed.",
+            "Images for the field store: stored, passed_over, over_rate, behind or failed.",
             "outcome",
         )
+        self.captures.labels("failed")
         self.mirrored = counter(
             "field_mirror",
-            "Field images by what the mirror did: uploaded, removed, forgotten, failed or left; "
-            "failed_passes.",
+            "Field images by what the mirror did: uploaded, removed, forgotten, failed or left.",
             "outcome",
+        )
+        self.mirror_passes = counter(
+            "field_mirror_passes", "Passes of the mirror by outcome: ok or failed.", "outcome"
         )
         self.shadow = counter(
             "shadow",

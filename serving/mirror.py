@@ -49,7 +49,8 @@ class Mirror:
         niceness: int = 10,
     ) -> None:
         self._command, self._lock, self._niceness = tuple(command), lock, niceness
-        self._every_s, self._metrics = every_s, metrics
+        self._every_s, self._mirrored = every_s, metrics.mirrored
+        self._passes = {name: metrics.mirror_passes.labels(name) for name in ("ok", "failed")}
         self._running: _Pass | None = None
         self._look_again_at = 0.0
         self._failing = False
@@ -99,16 +100,18 @@ class Mirror:
             return
         counts: dict[str, Any] = json.loads(printed)
         for outcome in COUNTED:
-            self._metrics.mirrored.labels(outcome).inc(counts[outcome])
+            self._mirrored.labels(outcome).inc(counts[outcome])
         if counts["failed"] or counts["left"]:
             self._fail("; ".join(counts["problems"]) or "it was cut")
-        elif self._failing:
+            return
+        self._passes["ok"].inc()
+        if self._failing:
             self._failing = False
             log.warning("field images are mirrored again")
 
     def _fail(self, why: str) -> None:
         """Count a pass that failed; say it once, not at each."""
-        self._metrics.mirrored.labels("failed_passes").inc()
+        self._passes["failed"].inc()
         if not self._failing:
             log.error("field images are not mirrored, they stay here: %s", why)
         self._failing = True
