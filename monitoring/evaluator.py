@@ -97,6 +97,7 @@ class Evaluator:
         self._close_replaced()
         tidy_up(self.store, self._fleet, plan=self.plan, named=self.around.named)
         waits += tuple(reader.problem for reader in readers if reader.problem)
+        waits += self.around.unread_releases()
         return Pass(ticks, events, time.perf_counter() - started, waits + self._deliver())
 
     def answering_rows(self) -> tuple[StreamRow, ...]:

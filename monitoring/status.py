@@ -14,8 +14,8 @@ from redshank.store.monitor import open_monitor
 from redshank.store.monitor_days import days_of
 from redshank.store.monitor_rows import StreamRow, Window
 
+from .releases import Releases
 from .verdict import answering_rows, present_state, rounded
-from .watch import answering_versions
 
 
 def fleet_status(settings: Settings, *, clock: Clock) -> list[dict[str, Any]]:
@@ -25,9 +25,9 @@ def fleet_status(settings: Settings, *, clock: Clock) -> list[dict[str, Any]]:
         InputError: no evaluator has run yet.
     """
     store = open_monitor(settings.home.monitor_database, create=False)
-    registry = Registry(settings.home.path("models"), settings.home.path("bundles"))
+    releases = Releases(Registry(settings.home.path("models"), settings.home.path("bundles")))
     rows = store.streams()
-    versions = {model: answering_versions(registry, model) for model in {r.key.model for r in rows}}
+    versions = {model: releases.answering(model) for model in {row.key.model for row in rows}}
 
     def answers(row_key: Any) -> bool:
         known = versions[row_key.model]

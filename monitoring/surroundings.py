@@ -36,6 +36,8 @@ class Surroundings:
     """How long after its end a tick stays open for events that are still on their way."""
     named: Callable[[str], frozenset[str] | None] = lambda _: None
     """Model -> bundle ids that its release names in any role; None when nothing is known."""
+    unread_releases: Callable[[], tuple[str, ...]] = lambda: ()
+    """Why the release of a model, if any, could not be read when `answering` was asked last."""
     requests: Requests = lambda _: ()
     """What operators decided, by number of the last audit row that was applied."""
     labels: LabelSource = lambda _: ()

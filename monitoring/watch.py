@@ -24,6 +24,7 @@ from .evaluator import Evaluator, Pass
 from .feasible import check_settings
 from .older_state import bring_up_to_date
 from .operators import requests_of
+from .releases import Releases
 from .stream import Plan
 from .surroundings import Surroundings
 
@@ -116,40 +117,20 @@ def plan_of(settings: Settings) -> Plan:
 def surroundings_of(settings: Settings) -> Surroundings:
     """Where events and bundles lie, which versions answer, and where triggers go."""
     home = settings.home
-    registry = Registry(home.path("models"), home.path("bundles"))
+    releases = Releases(Registry(home.path("models"), home.path("bundles")))
     control = open_control(home.control_database)
     return Surroundings(
         spool=home.path("spool"),
         bundles=home.path("bundles"),
-        answering=lambda model: answering_versions(registry, model),
+        answering=releases.answering,
         send=control.add_trigger if settings.monitoring.trigger else None,
         withdraw=control.withdraw if settings.monitoring.trigger else None,
-        named=lambda model: named_versions(registry, model),
+        named=releases.named,
+        unread_releases=releases.problems,
         requests=requests_of(control),
         labels=control.labels_given,
         grace_s=2 * settings.serving.flush_s,
     )
-
-
-def answering_versions(registry: Registry, model: str) -> frozenset[str] | None:
-    """Bundles of a model that answer traffic; None when it was never released here."""
-    try:
-        release = registry.read(model)
-    except InputError:
-        return None
-    canary = {release.canary.bundle} if release.canary else set()
-    return frozenset({release.live} | canary)
-
-
-def named_versions(registry: Registry, model: str) -> frozenset[str] | None:
-    """Bundles that a model's release names in any role; None when it was never released here."""
-    try:
-        release = registry.read(model)
-    except InputError:
-        return None
-    canary = release.canary.bundle if release.canary else None
-    names = (release.live, release.previous, release.shadow, canary)
-    return frozenset(name for name in names if name is not None)
 
 
 @contextmanager

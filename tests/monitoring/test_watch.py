@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from monitoring.evaluator import Pass
-from monitoring.watch import answering_versions, stop_on_signals, watch
+from monitoring.watch import stop_on_signals, watch
 from redshank.errors import ConflictError
-from redshank.registry import Canary, Registry
 from redshank.settings import Home, MonitoringSettings, ServingSettings, Settings
 from redshank.store.monitor import MonitorStore, TickWrite, open_monitor
 from tests.monitoring.field import START, Site, write_spool, write_test_bundle
@@ -24,19 +23,6 @@ def settings_of(root: Path) -> Settings:
         monitoring=MonitoringSettings(tick_s=0.25, port=0, trigger=False),
         serving=ServingSettings(flush_s=0.01, retention_days=1e6),
     )
-
-
-def test_live_and_canary_answer_and_a_shadow_does_not(tmp_path: Path) -> None:
-    registry = Registry(tmp_path / "models", tmp_path / "bundles")
-    assert answering_versions(registry, "default") is None
-    for name in ("b1", "b2", "b3"):
-        write_test_bundle(tmp_path / "bundles", name)
-    by = {"actor": "test", "reason": "test", "at_s": 1.0}
-    registry.publish("b1", **by)  # type: ignore[arg-type]  # keyword bundle
-    registry.set_shadow("default", "b2", **by)  # type: ignore[arg-type]  # keyword bundle
-    assert answering_versions(registry, "default") == frozenset({"b1"})
-    registry.set_canary("default", Canary("b3", (), 0.1), **by)  # type: ignore[arg-type]  # keyword bundle
-    assert answering_versions(registry, "default") == frozenset({"b1", "b3"})
 
 
 def test_it_goes_on_until_stopped_and_frees_its_role(tmp_path: Path) -> None:
