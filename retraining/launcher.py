@@ -42,6 +42,7 @@ def run_stage(
     log: Path,
     timeout_s: float,
     stop: Callable[[], bool],
+    is_done: Callable[[], bool] = lambda: False,
 ) -> StageEnd:
     """Run one command to its end.
 
@@ -50,6 +51,7 @@ def run_stage(
         log: both output streams are appended here; `<log>.lock` guards the stage.
         timeout_s: longest time it may take.
         stop: asked many times a second; True ends the stage early.
+        is_done: asked when no other is running the stage any more; True starts nothing.
 
     Raises:
         StageError: the program cannot be started, or a stage left over will not end.
@@ -58,6 +60,8 @@ def run_stage(
     lock = os.open(log.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _take_lock(lock, log)
+        if is_done():  # by one that a dead loop had left, while it was asked to end
+            return StageEnd("done", 0, _tail(log))
         with log.open("ab") as output:
             process = _start(command, output.fileno(), lock)
             os.pwrite(lock, str(process.pid).encode(), 0)

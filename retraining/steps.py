@@ -7,6 +7,7 @@ found again by its provenance, so a crash between publishing and the transition 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from redshank.dataset import read_manifest
@@ -79,31 +80,31 @@ def take_snapshot(place: Workplace, healing: Healing, hold: Hold) -> Healing:
 def train(place: Workplace, healing: Healing, hold: Hold) -> Healing:
     """training: start from the champion's weights, go on from a checkpoint if there is one."""
     manifest = Path(healing.snapshot or "")
-    run_id = find_run(place.runs, manifest)
+    parent, champion = run_of_bundle(place.runs, champion_folder(place, healing))
+    command = training_command(place, manifest, parent.absolute(), champion.backbone)
+    run_id = _run_stage(
+        place, healing, command, hold, "training", lambda: find_run(place.runs, manifest)
+    )
     if run_id is None:
-        parent, champion = run_of_bundle(place.runs, champion_folder(place, healing))
-        command = training_command(place, manifest, parent.absolute(), champion.backbone)
-        if not _run_stage(place, healing, command, hold, name="training"):
-            return healing
-        run_id = find_run(place.runs, manifest)
-        if run_id is None:
-            raise StageError(f"training ended well but left no run of {manifest} in {place.runs}")
+        return healing
     return move(place, healing, hold, "export", f"trained {run_id}", run=run_id)
 
 
 def export(place: Workplace, healing: Healing, hold: Hold) -> Healing:
     """export: turn the run into a bundle."""
     run_id, champion = healing.run or "", healing.champion or ""
-    bundle_id = find_bundle(place.registry.bundles, run_id=run_id, model=healing.model)
+    command = export_command(place, (place.runs / run_id).absolute(), champion, model=healing.model)
+    bundles, model = place.registry.bundles, healing.model
+    bundle_id = _run_stage(
+        place,
+        healing,
+        command,
+        hold,
+        "export",
+        lambda: find_bundle(bundles, run_id=run_id, model=model),
+    )
     if bundle_id is None:
-        command = export_command(
-            place, (place.runs / run_id).absolute(), champion, model=healing.model
-        )
-        if not _run_stage(place, healing, command, hold, name="export"):
-            return healing
-        bundle_id = find_bundle(place.registry.bundles, run_id=run_id, model=healing.model)
-        if bundle_id is None:
-            raise StageError(f"export ended well but left no bundle of run {run_id}")
+        return healing
     return move(place, healing, hold, "gates", f"exported {bundle_id}", challenger=bundle_id)
 
 
@@ -138,27 +139,52 @@ def _complaint(usable: Usable, min_images: int) -> str:
 
 
 def _run_stage(
-    place: Workplace, healing: Healing, command: tuple[str, ...], hold: Hold, *, name: str
-) -> bool:
-    """Run a stage; False when it was stopped and shall go on later.
+    place: Workplace,
+    healing: Healing,
+    command: tuple[str, ...],
+    hold: Hold,
+    name: str,
+    find: Callable[[], str | None],
+) -> str | None:
+    """Id of what a stage publishes, or has published; None when it was stopped and shall go on.
 
     One that is killed from outside, as for want of memory, counts an attempt and is started again.
+
+    Args:
+        place: where the loop works.
+        healing: whose stage it is.
+        command: runs the stage.
+        hold: the loop's lease and its wish to stop.
+        name: of the stage, and of its log.
+        find: id of what the stage has published, None before.
 
     Raises:
         StageError: it failed, took too long, or was killed too often.
         ConflictError: the lease is another's by now.
     """
+    if (made := find()) is not None:
+        return made
     log = place.logs / healing.healing_id / f"{name}.log"
     while True:
         place.say(f"{name} runs, see {log}")
-        end = run_stage(command, log=log, timeout_s=place.rules.timeout_s, stop=hold.stop)
-        if end.status in ("done", "stopped"):
-            return end.status == "done"
-        if end.status == "timeout":
-            raise StageError(f"{name} took longer than {place.rules.timeout_s:.0f} s")
-        if end.code >= 0:
+        end = run_stage(
+            command,
+            log=log,
+            timeout_s=place.rules.timeout_s,
+            stop=hold.stop,
+            is_done=lambda: find() is not None,
+        )
+        if end.status == "stopped":
+            return None
+        if end.status == "failed" and end.code > 0:
             last = end.tail.splitlines()[-1] if end.tail else "no output"
             raise StageError(f"{name} ended with status {end.code}: {last}", hint=f"See {log}.")
+        if (made := find()) is not None:  # also of one that died of its last breath
+            return made
+        if end.status == "timeout":
+            raise StageError(f"{name} took longer than {place.rules.timeout_s:.0f} s")
+        if end.status == "done":
+            raise StageError(f"{name} ended well and published nothing", hint=f"See {log}.")
         attempt = place.store.count_attempt(healing, lease=hold.lease).attempt
         killed = f"{name} was killed by signal {-end.code}"
         place.say(f"{healing.healing_id}: {killed}, attempt {attempt}")

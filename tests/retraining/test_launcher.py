@@ -70,26 +70,52 @@ def test_a_stage_that_ignores_sigterm_is_killed(
     assert (end.status, end.code) == ("stopped", -signal.SIGKILL)
 
 
-def test_a_stage_left_by_a_dead_loop_is_ended_first(tmp_path: Path) -> None:
-    log = tmp_path / "a.log"
+def leave_behind(log: Path, stage: str) -> int:
+    """Pid of a stage whose loop was killed after the first output."""
     code = (
         "from pathlib import Path; from retraining.launcher import run_stage; import sys; "
-        f"run_stage([sys.executable, '-c', 'import time; time.sleep(60)'], log=Path({str(log)!r}), "
+        f"run_stage([sys.executable, '-c', {stage!r}], log=Path({str(log)!r}), "
         "timeout_s=60, stop=lambda: False)"
     )
     loop = subprocess.Popen(python(code))
-    lock = log.with_suffix(".lock")
     end_s = time.monotonic() + 30
-    while not (lock.exists() and lock.read_text()):
+    while not (log.exists() and log.read_text()):
         assert time.monotonic() < end_s
         time.sleep(0.01)
     loop.kill()
     loop.wait()
-    orphan = int(lock.read_text())
+    orphan = int(log.with_suffix(".lock").read_text())
     os.kill(orphan, 0)
+    return orphan
+
+
+def test_a_stage_left_by_a_dead_loop_is_ended_first(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    orphan = leave_behind(log, "import time; print('up', flush=True); time.sleep(60)")
     end = run_stage(python("print('new')"), log=log, timeout_s=30, stop=never)
-    assert end.status == "done"
+    assert (end.status, end.tail) == ("done", "up\nnew")
     wait_for_end(orphan)
+
+
+def test_what_it_publishes_as_it_is_ended_is_not_made_again(tmp_path: Path) -> None:
+    log, published = tmp_path / "a.log", tmp_path / "published"
+    stage = f"""
+import pathlib, signal, sys, time
+def end(*_):
+    pathlib.Path({str(published)!r}).touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print("up", flush=True)
+time.sleep(60)
+"""
+    orphan = leave_behind(log, stage)
+    assert not published.exists()
+    new = python("print('new')")
+    end = run_stage(new, log=log, timeout_s=30, stop=never, is_done=published.exists)
+    assert (end.status, end.code, end.tail) == ("done", 0, "up")
+    wait_for_end(orphan)
+    again = run_stage(new, log=log, timeout_s=30, stop=never)  # the lock is free
+    assert again.tail == "up\nnew"
 
 
 def wait_for_end(process: int) -> None:

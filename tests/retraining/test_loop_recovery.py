@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,7 +14,7 @@ from redshank.healing import ENDS, Healing, State
 from redshank.run import read_run
 from redshank.store.control import ControlStore
 from redshank.store.control_lease import Lease
-from retraining.launcher import StageEnd
+from retraining.launcher import StageEnd, run_stage
 from retraining.loop import run_loop
 from retraining.workplace import Workplace
 from tests.retraining.tiny_model import write_tiny_bundle
@@ -95,6 +96,34 @@ def test_a_stage_that_was_killed_goes_on(
     ]
     assert [row.action for row in store.audit()].count("resumed") == 1
     assert store.verify_audit() == len(store.audit())
+
+
+@pytest.mark.parametrize("verb", ["train", "export"])
+def test_a_stage_that_was_killed_when_it_had_published_is_not_run_again(
+    world: World, store: ControlStore, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    set_environment(monkeypatch.setenv, world.environment(steps=1))
+    monkeypatch.setenv("TINY_DIE", f"{verb} published")
+    trigger_id = add_trigger(world, store)
+    once(world.place(store, world.rules(max_attempts=1)))
+    healing = store.healing(trigger_id)
+    assert (healing.state, healing.attempt) == ("live", 1), healing.reason
+    assert (world.count("train start"), world.count("export start")) == (1, 1)
+
+
+def test_a_stage_that_hangs_when_it_has_published_is_done(
+    world: World, store: ControlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment(monkeypatch.setenv, world.environment(steps=1))
+
+    def hangs_at_its_end(command: tuple[str, ...], **named: Any) -> StageEnd:
+        end = run_stage(command, **named)
+        return dataclasses.replace(end, status="timeout", code=-15)
+
+    monkeypatch.setattr("retraining.steps.run_stage", hangs_at_its_end)
+    trigger_id = add_trigger(world, store)
+    once(world.place(store, world.rules()))
+    assert store.healing(trigger_id).state == "live"
 
 
 def test_a_stage_that_is_killed_again_and_again_is_given_up(

@@ -6,7 +6,8 @@
 The network is fixed: logits = mean colour of the image @ weights + bias. Environment:
 TINY_HOME (runs/ and bundles/ lie there), TINY_MODEL (folder with model.onnx and weights.npz),
 TINY_STEPS (training steps of 20 ms), TINY_LOG (a line for every start, step and end),
-TINY_FAIL (verb that shall fail), TINY_DIE (verb that dies of SIGKILL the first time).
+TINY_FAIL (verb that shall fail), TINY_DIE (verb that dies of SIGKILL the first time; with
+` published` behind it, just after it has published).
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ def main() -> int:
     else:
         made = export(options.source, home / "bundles", options.parent_bundle)
     note(f"{options.verb} end {made.name}")
+    die_once(f"{options.verb} published")
     print(made)
     return 0
 
@@ -116,9 +118,10 @@ def export(run_folder: Path, bundles: Path, parent_bundle: str | None) -> Path:
     )
 
 
-def die_once(verb: str) -> None:
-    starts = Path(os.environ["TINY_LOG"]).read_text().splitlines().count(f"{verb} start")
-    if os.environ.get("TINY_DIE") == verb and starts == 1:
+def die_once(moment: str) -> None:
+    begun = f"{moment.split()[0]} start"
+    starts = Path(os.environ["TINY_LOG"]).read_text().splitlines().count(begun)
+    if os.environ.get("TINY_DIE") == moment and starts == 1:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
