@@ -62,7 +62,8 @@ def request_acceptance(
     """Ask the evaluator to learn a domain anew under the model's live version.
 
     Raises:
-        InputError: the live version has seen no such domain, or no evaluator has run yet.
+        InputError: the live version has seen no such domain, the model's release cannot be read,
+            or no evaluator has run yet.
     """
     version = _live_version(settings, model)
     rows = [r for r in _rows(settings, model) if version in (None, r.key.version)]
@@ -141,7 +142,5 @@ def _record(
 
 def _live_version(settings: Settings, model: str) -> str | None:
     registry = Registry(settings.home.path("models"), settings.home.path("bundles"))
-    try:
-        return registry.read(model).live
-    except InputError:
-        return None  # never released here
+    is_released = registry.release_path(model).is_file()
+    return registry.read(model).live if is_released else None

@@ -150,3 +150,8 @@ def test_the_request_is_an_audit_row_for_the_version_that_is_watched(station: St
     assert requests_of(control)(3) == []
     with pytest.raises(InputError, match=r"seen no domain 'fogg'. Did you mean 'fog'\?"):
         request_acceptance(settings, domain="fogg", **said)
+    release = station.root / "models" / "default" / "release.json"
+    release.parent.mkdir(parents=True)
+    release.write_text("{")  # which version is live nobody knows
+    with pytest.raises(InputError, match=r"release\.json is not JSON"):
+        request_acceptance(settings, domain="fog", **said)
