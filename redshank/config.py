@@ -22,6 +22,7 @@ from redshank.settings import Settings
 
 FILE = "redshank.toml"
 PREFIX = "REDSHANK_"
+ALL_KEYS = "All keys: docs/settings.md."
 RESERVED = frozenset({"REDSHANK_CONFIG"})
 
 
@@ -53,11 +54,14 @@ def load_settings(
         for override in overrides:
             key, sign, text = override.partition("=")
             if not sign:
-                raise ConfigError(f"--set {override}: expected section.key=value")
+                raise ConfigError(
+                    f"--set {override}: expected section.key=value",
+                    hint=f"Like --set training.steps=500. {ALL_KEYS}",
+                )
             _assign(values, key.strip().split("."), text.strip(), f"--set {key.strip()}")
         return from_dict(Settings, values, source=source)
     except SchemaError as error:
-        raise ConfigError(error.message) from error
+        raise ConfigError(error.message, hint=ALL_KEYS) from error
 
 
 def _find(path: Path | None, env: Mapping[str, str]) -> Path | None:
@@ -73,9 +77,15 @@ def _read_toml(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             return tomllib.load(file)
     except FileNotFoundError as error:
-        raise ConfigError(f"configuration {path} does not exist") from error
+        raise ConfigError(
+            f"configuration {path} does not exist",
+            hint=f"Give another file, or none for {FILE} here or the defaults. {ALL_KEYS}",
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+        raise ConfigError(
+            f"{path} is not TOML: {error}",
+            hint=f'Expected lines like [training], steps = 500, method = "fixmatch". {ALL_KEYS}',
+        ) from error
 
 
 def _check_keys(kind: type[Any], values: Mapping[str, Any], source: str, section: str) -> None:
@@ -83,7 +93,9 @@ def _check_keys(kind: type[Any], values: Mapping[str, Any], source: str, section
     for name, value in values.items():
         if name not in hints:
             place = f" in [{section}]" if section else ""
-            raise ConfigError(f"{source}: unknown key {name!r}{place}{did_you_mean(name, hints)}")
+            raise ConfigError(
+                f"{source}: unknown key {name!r}{place}{_meant(name, hints)}", hint=ALL_KEYS
+            )
         if dataclasses.is_dataclass(hints[name]) and isinstance(value, Mapping):
             inner = f"{section}.{name}" if section else name
             _check_keys(typing.cast("type[Any]", hints[name]), value, source, inner)
@@ -104,8 +116,18 @@ def _assign(values: dict[str, Any], keys: list[str], text: str, source: str) -> 
 def _field_type(kind: Any, key: str, source: str) -> Any:
     hints = typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
     if key not in hints:
-        raise ConfigError(f"{source}: unknown key {key!r}{did_you_mean(key, hints)}")
+        raise ConfigError(f"{source}: unknown key {key!r}{_meant(key, hints)}", hint=ALL_KEYS)
     return hints[key]
+
+
+def _meant(name: str, hints: Mapping[str, Any]) -> str:
+    """A key like it; of a key without its section, the keys with one."""
+    owners = [
+        f"{section}.{name}"
+        for section, kind in hints.items()
+        if dataclasses.is_dataclass(kind) and name in typing.get_type_hints(kind)
+    ]
+    return f". Did you mean {' or '.join(owners)}?" if owners else did_you_mean(name, hints)
 
 
 def _parse(text: str, kind: Any, source: str) -> Any:
@@ -113,8 +135,10 @@ def _parse(text: str, kind: Any, source: str) -> Any:
         return text
     if typing.get_origin(kind) is tuple and not text.startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]
+    if dataclasses.is_dataclass(kind):
+        keys = ", ".join(typing.get_type_hints(kind))
+        raise ConfigError(f"{source}: a section, expected one of its keys: {keys}", hint=ALL_KEYS)
     try:
         return json.loads(text)
-    except ValueError as error:
-        name = getattr(kind, "__name__", str(kind))
-        raise ConfigError(f"{source}: {text!r} is no {name}") from error
+    except ValueError:
+        return text  # `convert` says what was expected
