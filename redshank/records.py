@@ -75,6 +75,9 @@ def check_schema(values: Any, *, current: int, source: str) -> int:
     return schema
 
 
+SCALARS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
 def did_you_mean(name: str, known: typing.Iterable[str]) -> str:
     """` Did you mean ...?` when a known name is close to `name`, else nothing."""
     close = difflib.get_close_matches(name, list(known), n=1)
@@ -136,9 +139,7 @@ def _convert_scalar(value: Any, hint: Any, source: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not hint:
-        raise _wrong_type(
-            value, {str: "text", int: "a whole number"}.get(hint, hint.__name__), source
-        )
+        raise _wrong_type(value, SCALARS.get(hint, hint.__name__), source)
     return value
 
 

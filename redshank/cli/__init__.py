@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import getpass
 import importlib
 import io
@@ -36,6 +37,16 @@ VERBS = {
 """Verb -> one line; the module is `redshank.cli.<verb>` with `add_arguments` and `run`."""
 
 
+NEXT_STEPS = dict.fromkeys(
+    (errno.EACCES, errno.EPERM, errno.EROFS),
+    "\n  Give this user the right to it, or choose another place: --out or --set home.root=FOLDER.",
+) | dict.fromkeys(
+    (errno.ENOSPC, errno.EDQUOT),
+    "\n  Free some space there, or choose another place: --out or --set home.root=FOLDER.",
+)
+"""What to do about errors of the system that any verb may meet."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status: 0 done, 1 failed, 2 usage, 3 found something."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
@@ -52,15 +63,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         print(f"redshank: {_missing(error)}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("redshank: interrupted; nothing half-done was published", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        hint = f"\n  {stop}" if str(stop) else ""
+        print(f"redshank: interrupted; nothing half-done was published{hint}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  # the reader has gone
         return 0
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        print(f"redshank: {place}{error.strerror or error}", file=sys.stderr)
+        text = str(error.strerror or error)
+        hint = "" if "\n" in text else NEXT_STEPS.get(error.errno or 0, "")
+        print(f"redshank: {place}{text}{hint}", file=sys.stderr)
         return 1
 
 

@@ -131,6 +131,12 @@ def _write(options: Options, root: Location, classes: Sequence[str], items: Sequ
 def _say_listing(listing: Listing) -> None:
     """What was recognised and what was left out, on stderr."""
     lines = [f"layout {listing.layout}", *listing.notes]
+    if not listing.classes:
+        domains = sorted({item.domain for item in listing.items})
+        lines.append(
+            f"no image has a label: {', '.join(domains[:3])}{', ...' if domains[3:] else ''} "
+            "are read as domains; labelled images lie in ROOT/<domain>/<class>/"
+        )
     lines += [f"domain folder {name} holds no image" for name in listing.empty]
     lines += [f"{fault.path}: {fault.reason}; left out" for fault in listing.faults[:SHOWN]]
     if len(listing.faults) > SHOWN:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from redshank.bundle import BUNDLE_FILE
-from redshank.errors import UsageError
+from redshank.errors import InputError, UsageError
 from redshank.registry import Registry
 from redshank.settings import Settings
 
@@ -84,4 +84,10 @@ def _bundle_folder(text: str, settings: Settings) -> Path:
     if text in registry.names():
         return registry.bundle_path(registry.read(text).live)
     among = registry.bundle_path(text)
-    return among if among.is_dir() else Path(text)
+    if among.is_dir() or Path(text).is_dir():
+        return among if among.is_dir() else Path(text)
+    raise InputError(
+        f"{text} is no folder of a bundle, no bundle in {registry.bundles} and no released model "
+        f"(released: {', '.join(registry.names()) or 'none'})",
+        hint="Make a bundle: redshank export RUN",
+    )

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from redshank.cli import Options, Settings, print_json
 from redshank.dataset import Manifest, read_manifest, representative_items
+from redshank.errors import InputError
 from redshank.run import Run
 
 
@@ -47,14 +48,17 @@ def run(options: Options, settings: Settings) -> int:
     if not quiet:
         check_settings(settings.training)  # an error alone, without a warning before it
         warn_of_few_images(read_manifest(options.manifest))
-    with nullcontext() if quiet else log_above_bars():
+    folder = options.out or settings.home.path("runs")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, expected a folder", hint="Give another with --out.")
+    with nullcontext() if quiet else log_above_bars(), _progress(quiet=quiet) as progress:
         folder = train(
             options.manifest,
             settings.training,
-            options.out or settings.home.path("runs"),
+            folder,
             resume=options.resume,
             parent=options.parent,
-            progress=(lambda _phase, _done, _total: None) if quiet else progress_bars(),
+            progress=progress,
         )
     if not talks:
         return 0
@@ -103,7 +107,22 @@ def log_above_bars() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def progress_bars() -> Callable[[str, int, int], None]:
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Bars, closed before an error is printed; Ctrl-C then says how to go on."""
+    with nullcontext(_nothing) if quiet else progress_bars() as progress:
+        try:
+            yield progress
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("The same command with --resume goes on.") from None
+
+
+def _nothing(_phase: str, _done: int, _total: int) -> None:
+    """No bar."""
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     """One bar a phase on stderr."""
     from tqdm import tqdm
 
@@ -119,7 +138,11 @@ def progress_bars() -> Callable[[str, int, int], None]:
         if done == total:
             bar.close()
 
-    return show
+    try:
+        yield show
+    finally:
+        for bar in bars.values():
+            bar.close()
 
 
 def format_metrics(result: Run) -> str:

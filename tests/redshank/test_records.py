@@ -53,7 +53,7 @@ def test_round_trip_keeps_types() -> None:
         ({"name": 3}, "t: name: expected text, found 3"),
         ({"schema": True}, "expected a whole number, found True"),
         ({"kind": "c"}, "'c' is none of 'a', 'b'"),
-        ({"inner": {"share": "1"}}, "inner: share: expected float"),
+        ({"inner": {"share": "1"}}, "inner: share: expected a number"),
         ({"pair": [1]}, "expected 2 values, found 1"),
         ({"many": {"share": 1}}, "expected a list"),
         ({"table": []}, "expected an object"),

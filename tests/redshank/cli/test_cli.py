@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -95,3 +97,23 @@ def test_library_alone_says_that_stages_are_elsewhere(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "the stage 'monitoring' is not here" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "step"),
+    [(errno.EACCES, "Give this user the right"), (errno.ENOSPC, "Free some space")],
+)
+def test_errors_of_the_system_have_a_next_step(
+    number: int,
+    step: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number), "/data/place")
+
+    monkeypatch.setattr("redshank.cli.doctor.run", refuse)
+    assert main(["doctor"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"redshank: /data/place: {os.strerror(number)}"
+    assert second.strip().startswith(step)

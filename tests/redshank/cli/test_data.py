@@ -49,6 +49,16 @@ def test_scan_says_which_folders_are_empty(
     assert "domain folder gate 7 holds no image" in capsys.readouterr().err
 
 
+def test_scan_says_when_classes_were_taken_for_domains(
+    images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = images.parent / "m.jsonl"
+    assert main(["data", "scan", str(images / "north"), "--out", str(out)]) == 0
+    assert "no image has a label: cat, dog are read as domains" in capsys.readouterr().err
+    assert main(["data", "scan", str(images), "--out", str(out), "--force"]) == 0
+    assert "no image has a label" not in capsys.readouterr().err
+
+
 def test_split_makes_a_new_manifest_of_the_same_images(images: Path) -> None:
     first, second = images.parent / "a.jsonl", images.parent / "elsewhere" / "b.jsonl"
     assert main(["data", "scan", str(images), "--out", str(first)]) == 0

@@ -52,6 +52,14 @@ def test_top_is_at_least_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--top is 0" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("home")
+def test_an_unknown_bundle_says_where_it_was_sought(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "nope", "x.png"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("redshank: nope is no folder of a bundle, no bundle in ")
+    assert "(released: none)" in error
+
+
 def test_bundle_by_folder_and_by_released_name(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,9 +82,3 @@ def test_bad_files_do_not_stop_the_good_ones(
     assert red["class"] == "red"
     assert main(["predict", BUNDLE, *files]) == 1
     assert "note.png: the 8 bytes are not an image" in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("home")
-def test_unknown_bundle(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["predict", "nothing", "x.png"]) == 1
-    assert "nothing holds no bundle" in capsys.readouterr().err

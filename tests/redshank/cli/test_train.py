@@ -69,6 +69,31 @@ def test_errors_are_one_line_and_a_hint(manifest: Path, capsys: pytest.CaptureFi
     assert not [p for p in (manifest.parent / "runs").iterdir() if not p.name.startswith(".")]
 
 
+def test_bars_end_before_the_error(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (manifest.parent / "south-2.png").write_bytes(b"no image")
+    assert main(arguments(manifest)) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-2].startswith("redshank: ")
+    assert "decode" in lines[-3]
+
+
+def test_a_file_in_the_place_of_runs(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(manifest, "--quiet", "--out", str(manifest))) == 1
+    assert f"{manifest} is a file, expected a folder" in capsys.readouterr().err
+
+
+def test_interrupted_says_how_to_go_on(
+    manifest: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.train.train", interrupt)
+    assert main(arguments(manifest)) == 130
+    error = capsys.readouterr().err
+    assert "interrupted; nothing half-done was published\n  The same command with" in error
+
+
 def test_an_impossible_setting_is_said_alone(
     manifest: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
