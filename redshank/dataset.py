@@ -218,7 +218,10 @@ def _parse(line: str, path: Path, number: int) -> Any:
     try:
         return json.loads(line)
     except ValueError as error:
-        raise SchemaError(f"{path}, line {number}: not JSON: {error}") from error
+        raise SchemaError(
+            f"{path}, line {number}: not JSON: {error}",
+            hint="Not a manifest, or cut off; make one: redshank data scan FOLDER",
+        ) from error
 
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode

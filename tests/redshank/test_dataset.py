@@ -68,7 +68,7 @@ def test_wrong_item_is_named_with_its_line(tmp_path: Path, item: Item, message: 
     ("text", "error", "message"),
     [
         ("", InputError, "is empty"),
-        ("{", SchemaError, "line 1: not JSON"),
+        ("{", SchemaError, r"line 1: not JSON[\s\S]*make one: redshank data scan"),
         ('{"schema": 7, "root": ".", "classes": []}', SchemaError, "schema 7 is not readable"),
         (
             '{"schema": 1, "root": ".", "classes": []}\n{"path": "a", "domian": "b"}',
