@@ -84,27 +84,30 @@ def write_atomic(path: Path, data: bytes | Iterable[bytes], *, private: bool = F
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    handle = os.open(scratch, flags, 0o600 if private else 0o666)
-    try:
-        with _naming(path), os.fdopen(handle, "wb") as file:
-            file.writelines([data] if isinstance(data, bytes) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
+    with _naming(path):
+        handle = os.open(scratch, flags, 0o600 if private else 0o666)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.writelines([data] if isinstance(data, bytes) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(path)
+        except BaseException:
+            scratch.unlink(missing_ok=True)
+            raise
     sync_folder(path.parent)
 
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Adds the file's name to errors that come without one: a full disk, above all."""
+    """Errors name what was asked for, not its scratch; those of a full disk name nothing."""
+    scratch = str(path.with_name(f".{path.name[:200]}."))
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None or str(error.filename).startswith(scratch):
             error.filename = str(path)
+            del error.filename2
         raise
 
 
@@ -147,7 +150,8 @@ def publish_folder(target: Path) -> Iterator[Path]:
     if target.exists():
         raise InputError(f"{target} exists already", hint="Published folders are never changed.")
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    with _naming(target):
+        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
         with _naming(target):
             yield scratch

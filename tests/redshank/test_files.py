@@ -42,6 +42,25 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_errors_name_the_file_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path), None, "elsewhere")
+
+    for name in ("redshank.files.os.open", "pathlib.Path.replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, refused)
+            with pytest.raises(PermissionError) as caught:
+                write_atomic(tmp_path / "a.json", b"new")
+        assert str(caught.value) == f"[Errno 13] Permission denied: '{tmp_path / 'a.json'}'"
+    monkeypatch.setattr("os.mkdir", refused)
+    with pytest.raises(PermissionError) as caught, publish_folder(tmp_path / "run"):
+        pass
+    assert str(caught.value) == f"[Errno 13] Permission denied: '{tmp_path / 'run'}'"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_is_never_taken_for_a_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a folder"):
         write_atomic(tmp_path, b"x")
