@@ -139,5 +139,5 @@ def test_readme_goes_from_a_folder_of_images_to_predictions(tmp_path: Path) -> N
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 128
+    assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 192
     assert (tmp_path / "var" / "models" / "default" / "release.json").is_file()

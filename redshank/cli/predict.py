@@ -1,8 +1,8 @@
 """Classify image files with a bundle, without a server: one line, or one JSON object, a file.
 
-BUNDLE is a folder, a bundle id, or the name of a released model (its live bundle). A file that is
-no image is reported on its line; then the exit status is 1. `serving.precision` decides which
-graph of the bundle answers.
+BUNDLE is a folder, a bundle id, or the name of a released model (its live bundle). FILE may be a
+folder: then all images below it. A file that is no image is reported on its line; then the exit
+status is 1. `serving.precision` decides which graph of the bundle answers.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         raise UsageError(f"--top is {options.top}, expected at least 1")
     model = load_served(_bundle_folder(options.bundle, settings), settings.serving.precision)
     failed = False
-    for path in options.files:
+    for path in _images(options.files):
         answer = _answer(model, path, options.top, settings.serving.max_pixels)
         failed = failed or "error" in answer
         if options.json:
@@ -48,6 +49,15 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
             note = "  (abstain)" if answer["abstain"] else ""
             print(f"{path}  {answer['class']}  {answer['confidence']:.3f}{note}")
     return int(failed)
+
+
+def _images(paths: Iterable[Path]) -> Iterator[Path]:
+    """Files as given, in place of a folder the images below it; one without any stays."""
+    from redshank.layouts.listing import is_image
+
+    for path in paths:
+        below = sorted(path.rglob("*")) if path.is_dir() else ()
+        yield from [each for each in below if is_image(each.name) and each.is_file()] or [path]
 
 
 def _answer(model: Any, path: Path, top: int, max_pixels: int) -> dict[str, Any]:
@@ -61,8 +71,9 @@ def _answer(model: Any, path: Path, top: int, max_pixels: int) -> dict[str, Any]
     except ImageError as error:
         return {"file": str(path), "error": {"code": error.code, "message": error.message}}
     except OSError as error:
-        message = f"cannot be read: {error.strerror}"
-        return {"file": str(path), "error": {"code": "not_found", "message": message}}
+        why = "a folder without images" if path.is_dir() else f"cannot be read: {error.strerror}"
+        code = "unreadable" if path.is_file() else "not_found"
+        return {"file": str(path), "error": {"code": code, "message": why}}
     found = model.predict(image_HW3[None])
     best = top_classes(found.probabilities_NC[0], bundle.classes, k=top)
     return {

@@ -82,3 +82,34 @@ def test_bad_files_do_not_stop_the_good_ones(
     assert red["class"] == "red"
     assert main(["predict", BUNDLE, *files]) == 1
     assert "note.png: the 8 bytes are not an image" in capsys.readouterr().err
+
+
+def test_a_folder_stands_for_the_images_below_it(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, empty = home / "site", home / "empty"
+    (site / "night").mkdir(parents=True)
+    empty.mkdir()
+    (home / "red.png").rename(site / "night" / "z.PNG")
+    (home / "blue.png").rename(site / "a.png")
+    (site / "notes.txt").write_text("no image, and not named like one")
+    assert main(["predict", BUNDLE, str(site), str(home / "grey.png"), "--json"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    expected = [site / "a.png", site / "night" / "z.PNG", home / "grey.png"]
+    assert [answer["file"] for answer in answers] == [str(path) for path in expected]
+    assert main(["predict", BUNDLE, str(empty), str(site), "--json"]) == 1
+    nothing, blue, _ = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert nothing["error"] == {"code": "not_found", "message": "a folder without images"}
+    assert blue["class"] == "blue"
+
+    read_bytes = Path.read_bytes
+
+    def refused(path: Path) -> bytes:
+        if path.name == "grey.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    assert main(["predict", BUNDLE, str(home / "grey.png"), "--json"]) == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error == {"code": "unreadable", "message": "cannot be read: Permission denied"}
