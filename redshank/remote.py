@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from redshank.errors import InputError, MissingPartError, StageError
+from redshank.errors import InputError, MissingPartError, RedshankError, StageError
 from redshank.image_bytes import too_large
 
 ATTEMPTS = 4
@@ -87,27 +87,58 @@ def remove_remote(uri: str, *, sleep: Callable[[float], None] = time.sleep) -> N
         _patiently(lambda: system.rm_file(path), uri, sleep)
 
 
+def check_place(uri: str) -> None:
+    """Refuse a place where no file can be put, as far as that is known without asking it.
+
+    Raises:
+        InputError: an unknown scheme, no bucket, or a web server.
+        MissingPartError: a package is not installed.
+    """
+    scheme, _, path = uri.partition("://")
+    if not path.strip("/"):
+        raise InputError(f"{uri} names no bucket", hint=f"Write it like {scheme}://bucket/field.")
+    if scheme.lower() in ("http", "https"):
+        raise InputError(
+            f"{uri}: files are only read from {scheme}://, not put there",
+            hint="Give a bucket (s3://, gs://, az://) or a folder.",
+        )
+    fsspec = _fsspec(uri)
+    try:
+        fsspec.get_filesystem_class(scheme.lower())
+    except (ImportError, ValueError) as error:
+        raise _unusable(error, uri) from error
+
+
 def _open_system(uri: str) -> tuple[Any, str]:
     """A file system of fsspec and the path in it."""
-    scheme = uri.partition("://")[0].lower()
+    fsspec = _fsspec(uri)
+    try:
+        system, path = fsspec.core.url_to_fs(uri)
+    except (ImportError, ValueError) as error:
+        raise _unusable(error, uri) from error
+    except Exception as error:  # each storage has exceptions of its own
+        raise _sorted_error(error, uri) or StageError(f"{uri}: {_text(error)}") from error
+    return system, path
+
+
+def _fsspec(uri: str) -> Any:
     try:
         import fsspec
     except ModuleNotFoundError as error:
+        scheme = uri.partition("://")[0].lower()
         raise MissingPartError(
             f"{uri}: {scheme}:// needs the Python package 'fsspec'",
             hint="pip install 'redshank[remote]'",
         ) from error
-    try:
-        system, path = fsspec.core.url_to_fs(uri)
-    except ImportError as error:
-        raise MissingPartError(
-            f"{uri}: {error}", hint="Install that package beside redshank, with pip."
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{uri}: {error}", hint="Known: s3, gs, az, https, ...") from error
-    except Exception as error:  # each storage has exceptions of its own
-        raise _sorted_error(error, uri) or StageError(f"{uri}: {_text(error)}") from error
-    return system, path
+    return fsspec
+
+
+def _unusable(error: ImportError | ValueError, uri: str) -> RedshankError:
+    """A scheme that fsspec does not know, or whose package is not installed."""
+    if isinstance(error, ImportError):
+        hint = "Install that package beside redshank, with pip."
+        return MissingPartError(f"{uri}: {error}", hint=hint)
+    return InputError(f"{uri}: {error}", hint="Known: s3, gs, az, https, ...")
 
 
 def _patiently(act: Callable[[], Answer], uri: str, sleep: Callable[[float], None]) -> Answer:

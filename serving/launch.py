@@ -17,6 +17,7 @@ from redshank.files import to_json, write_atomic
 from redshank.image_bytes import as_location
 from redshank.records import as_dict
 from redshank.registry import Registry
+from redshank.remote import check_place
 from redshank.settings import MirrorSettings, ServingSettings, Settings
 
 from .access import load_access
@@ -165,19 +166,23 @@ def _check_mirror(mirror: MirrorSettings) -> None:
     if not mirror.every_s > 0:
         raise ConfigError(f"mirror.every_s is {mirror.every_s}, expected more than 0")
     try:
-        as_location(mirror.push_to)
+        if isinstance(as_location(mirror.push_to), str):
+            check_place(mirror.push_to)
     except InputError as error:
         raise ConfigError(f"mirror.push_to: {error.message}", hint=error.hint) from error
 
 
 def _absolute(settings: Settings) -> Settings:
     """Workers run in another folder: paths must not depend on it."""
-    home, serving = settings.home, settings.serving
+    home, serving, mirror = settings.home, settings.serving, settings.mirror
     tokens_file = str(Path(serving.tokens_file).absolute()) if serving.tokens_file else ""
+    if mirror.push_to and isinstance(place := as_location(mirror.push_to), Path):
+        mirror = replace(mirror, push_to=str(place.absolute()))
     return replace(
         settings,
         home=replace(home, root=str(Path(home.root).absolute())),
         serving=replace(serving, tokens_file=tokens_file),
+        mirror=mirror,
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from redshank import remote
 from redshank.errors import InputError, MissingPartError, StageError
 from redshank.image_bytes import MAX_FILE_BYTES, read_bytes
-from redshank.remote import ATTEMPTS, list_remote, read_remote
+from redshank.remote import ATTEMPTS, check_place, list_remote, read_remote
 
 
 @pytest.fixture
@@ -130,3 +130,23 @@ def test_missing_packages_and_unknown_schemes_are_named(monkeypatch: pytest.Monk
     monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
     with pytest.raises(MissingPartError, match="needs the Python package 'fsspec'"):
         read_bytes("s3://b/x")
+
+
+def test_a_place_that_takes_no_files_is_refused_without_asking_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check_place("memory://bucket/field")
+    for uri, reason in (
+        ("wat://x/y", "wat://x/y: Protocol not known: wat"),
+        ("https://x/y", "https://x/y: files are only read from https://"),
+        ("s3://", "s3:// names no bucket"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            check_place(uri)
+
+    def not_installed(_scheme: str) -> None:
+        raise ImportError("Install gcsfs to access Google Storage")
+
+    monkeypatch.setattr(fsspec, "get_filesystem_class", not_installed)
+    with pytest.raises(MissingPartError, match="gs://b/x: Install gcsfs"):
+        check_place("gs://b/x")

@@ -134,8 +134,11 @@ def test_serving_never_loads_the_training_stack() -> None:
     [
         (MirrorSettings(every_s=0.0), r"mirror\.every_s is 0\.0"),
         (MirrorSettings(push_to="s3://me:secret@bucket/x"), r"mirror\.push_to: s3://\.\.\.@"),
+        (MirrorSettings(push_to="wat://x/y"), r"mirror\.push_to: wat://x/y: Protocol not known"),
+        (MirrorSettings(push_to="https://x/y"), r"mirror\.push_to: .* only read from https://"),
+        (MirrorSettings(push_to="s3://"), r"mirror\.push_to: s3:// names no bucket"),
     ],
-    ids=["interval", "password"],
+    ids=["interval", "password", "scheme", "web", "bucket"],
 )
 def test_an_impossible_mirror_is_said_before_the_start(
     home: Any, mirror: MirrorSettings, reason: str
@@ -143,6 +146,22 @@ def test_an_impossible_mirror_is_said_before_the_start(
     settings = dataclasses.replace(home.with_serving(port=free_port()), mirror=mirror)
     with pytest.raises(ConfigError, match=reason):
         check(settings)
+
+
+def test_a_mirror_is_where_the_command_was_given(
+    home: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place, expected in (
+        ("elsewhere", str(tmp_path / "elsewhere")),
+        ("memory://bucket/field", "memory://bucket/field"),
+        ("", ""),
+    ):
+        base = home.with_serving(port=free_port())
+        settings = dataclasses.replace(base, mirror=MirrorSettings(push_to=place))
+        launch = prepare(settings, {})
+        file = Path(launch.environment[SETTINGS_FILE])
+        assert json.loads(file.read_text())["mirror"]["push_to"] == expected
 
 
 def test_what_a_killed_server_lost_is_known_at_the_next_start(home: Any) -> None:
