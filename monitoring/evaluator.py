@@ -29,6 +29,7 @@ from .drain import Calendar, open_readers, take_tick
 from .fleet import Fleet, check_tick_length
 from .label_intake import take_labels
 from .operator_changes import apply_request
+from .operators import RetireRequest
 from .retention import tidy_up
 from .stream import Plan
 from .surroundings import Said, Surroundings, labels_of_a_tick, said_since
@@ -198,9 +199,10 @@ class Evaluator:
             self._take_labels(labels_of_a_tick(said, calendar))
             return
         said.popleft()
-        tick, tick_s = self._fleet.last_tick, self.plan.tick_s
-        fold_days(self.store.engine, tick=tick, tick_s=tick_s)  # a retired domain keeps them
         self._is_torn = True
+        if isinstance(first, RetireRequest):  # it keeps its days, also where nothing came since
+            self._fleet.last_tick = max(self._fleet.last_tick, calendar.tick_at(first.at_s))
+            fold_days(self.store.engine, tick=self._fleet.last_tick, tick_s=self.plan.tick_s)
         self._commit(apply_request(self._fleet, first, self._row))
 
     def _take_labels(self, lots: Sequence[LabelsGiven]) -> None:

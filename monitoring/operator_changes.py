@@ -53,6 +53,8 @@ def _close(
 ) -> tuple[Alarm, ...]:
     words = f"{done} by {request.actor}: {request.reason}"
     opened = [alarm for key in keys for alarm in fleet.alarms(key)]
-    closed = tuple(close(alarm, at_s=request.at_s, reason=words) for alarm in opened)
+    closed = tuple(  # the tick in which it was said may have raised one
+        close(alarm, at_s=max(request.at_s, alarm.raised_s), reason=words) for alarm in opened
+    )
     fleet.note(closed)
     return closed

@@ -128,6 +128,35 @@ def test_days_that_are_over_stay(tmp_path: Path) -> None:
     assert [(day.key.version, day.events) for day in days] == [("b0", 600), ("b1", 600)]
 
 
+def test_a_day_that_is_over_stays_where_nothing_came_since(tmp_path: Path) -> None:
+    station = make_station(tmp_path)
+    tomorrow_s = START + 86_400.0
+    station.now_s = tomorrow_s + 10
+    said = dataclasses.replace(SAID, at_s=tomorrow_s + 2)
+    evaluator_of(station, said).pass_once()
+    days = days_of(station.store.engine, model="default", domain="fog")
+    assert [(day.key.version, day.events) for day in days] == [("b0", 600), ("b1", 600)]
+    with EventWriter(station.spool, "late") as writer:  # read after its day was summed up
+        writer.append([event("fog", START + ASKED + 0.5)])
+    evaluator_of(station, said).pass_once()
+    (window,) = station.store.windows(domain="fog")
+    assert window.tick == tomorrow_s + 3
+
+
+def test_an_alarm_of_the_tick_in_which_it_was_said_ends_when_it_was_raised(
+    station: Station,
+) -> None:
+    station.now_s = START + TICKS
+    other = make_station(station.root / "other")
+    other.now_s = START + TICKS
+    evaluator_of(other).pass_once()
+    raised = next(a for a in other.store.alarms() if a.kind == "degraded")
+    said = dataclasses.replace(SAID, at_s=raised.raised_s - 0.7)
+    evaluator_of(station, said).pass_once()
+    alarm = next(a for a in station.store.alarms() if a.kind == "degraded")
+    assert alarm.closed_s == alarm.raised_s == raised.raised_s
+
+
 def test_a_write_that_failed_is_tried_again(
     station: Station, monkeypatch: pytest.MonkeyPatch
 ) -> None:
