@@ -11,6 +11,7 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -185,13 +186,7 @@ def _images(
 
 def _files(data: Any, count: int) -> tuple[bytes, ...]:
     if isinstance(data, bytes):
-        files = []
-        while data:
-            end = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
-            if len(data) < end:
-                raise _bad("the binary data end in the middle of an element")
-            files.append(data[_LENGTH_BYTES:end])
-            data = data[end:]
+        files = _elements(data, count)
     else:
         try:
             files = [base64.b64decode(text, validate=True) for text in _typed(data, list, "data")]
@@ -204,17 +199,36 @@ def _files(data: Any, count: int) -> tuple[bytes, ...]:
     return tuple(files)
 
 
+def _elements(data: bytes, count: int) -> list[bytes]:
+    """Elements of a binary tensor; ends after `count`, however many a body claims to hold."""
+    files: list[bytes] = []
+    start = 0
+    while start < len(data):
+        if len(files) == count:
+            raise _bad(f"data has more elements than the {count} of shape")
+        begin = start + _LENGTH_BYTES
+        end = begin + int.from_bytes(data[start:begin], "little")
+        if len(data) < end:
+            raise _bad("the binary data end in the middle of an element")
+        files.append(data[begin:end])
+        start = end
+    return files
+
+
+def _flat(data: Any) -> bytes:
+    """Numbers of nested lists. NumPy would give each the width of the longest text among them."""
+    level = _typed(data, list, "data")
+    while (kinds := set(map(type, level))) == {list}:
+        if len(set(map(len, level))) > 1:
+            raise _bad("data of UINT8 is no regular array: its rows differ in length")
+        level = list(chain.from_iterable(level))
+    if level and (kinds != {int} or min(level) < 0 or max(level) > 255):
+        raise _bad("data of UINT8 holds other than whole numbers from 0 to 255")
+    return bytes(level)
+
+
 def _pixels(data: Any, shape: Sequence[int]) -> ImageArray:
-    if isinstance(data, bytes):
-        values = np.frombuffer(data, np.uint8)
-    else:
-        try:
-            found = np.asarray(_typed(data, list, "data")).ravel()
-        except ValueError as error:  # rows of different lengths
-            raise _bad(f"data of UINT8 is no regular array: {error}") from error
-        if found.dtype.kind not in "iu" or ((found < 0) | (found > 255)).any():
-            raise _bad("data of UINT8 holds other than whole numbers from 0 to 255")
-        values = found.astype(np.uint8)
+    values = np.frombuffer(data if isinstance(data, bytes) else _flat(data), np.uint8)
     if values.size != math.prod(shape):
         raise _bad(f"data has {values.size} elements, shape says {math.prod(shape)}")
     return values.reshape(shape)
@@ -224,9 +238,11 @@ def _outputs(wanted: Any) -> tuple[str, ...]:
     names = [
         _typed(output, dict, "an output").get("name") for output in _typed(wanted, list, "outputs")
     ]
-    unknown = [name for name in names if name not in OUTPUTS]
+    unknown = [name for name in names if not isinstance(name, str) or name not in OUTPUTS]
     if unknown:
         raise _bad(f"unknown output {str(unknown[0])[:80]!r}, there are {', '.join(OUTPUTS)}")
+    if len(set(names)) < len(names):
+        raise _bad("an output is asked for more than once")
     return tuple(names) or tuple(OUTPUTS)
 
 

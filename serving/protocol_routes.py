@@ -169,7 +169,7 @@ async def _parsed(
     request: Request, worker: Worker, snapshot: Snapshot, body: bytes
 ) -> InferRequest:
     text = request.headers.get(JSON_LENGTH, "0")
-    if not (text.isascii() and text.isdigit()) or int(text) > len(body):
+    if not (text.isascii() and text.isdigit() and len(text) < 10) or int(text) > len(body):
         raise Refusal("bad_request", f"{JSON_LENGTH} {text[:80]!r} does not fit the body")
     spec, most = snapshot.live.model.bundle.input, worker.limits.max_files
     if len(body) <= SMALL_BODY:

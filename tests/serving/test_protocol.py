@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import resource
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from redshank.bundle import InputSpec
 from redshank.events import iter_spool
 from redshank.registry import Canary
+from serving.protocol import parse_infer
+from serving.refusal import Refusal
 from serving.route_templates import template_of
 
 StartClient = Callable[..., Any]
@@ -141,6 +145,12 @@ GOOD = bytes_input(b"x")
         ({"inputs": [{**pixels_input(1), "data": [256] * 192}]}, "from 0 to 255"),
         ({"inputs": [{**pixels_input(1), "data": [0.5] * 192}]}, "from 0 to 255"),
         ({"inputs": [{**pixels_input(1), "data": [[1], [1, 2]]}]}, "regular array"),
+        ({"inputs": [{**pixels_input(1), "data": [True] * 192}]}, "from 0 to 255"),
+        ({"inputs": [{**pixels_input(1), "data": [-(2**63)] * 192}]}, "from 0 to 255"),
+        ({"inputs": [{**pixels_input(1), "data": [[1], 2]}]}, "from 0 to 255"),
+        ({"inputs": [{**pixels_input(1), "data": [[], []]}]}, "0 elements"),
+        ({"inputs": [GOOD], "outputs": [{"name": ["class"]}]}, "unknown output"),
+        ({"inputs": [GOOD], "outputs": [{"name": "class"}] * 2}, "more than once"),
         ([], "object"),
     ],
 )
@@ -153,6 +163,42 @@ def test_what_does_not_fit_is_refused_in_the_words_of_the_protocol(
     assert list(response.json()) == ["error"]
     assert response.json()["error"]
     assert re.search(says, response.json()["error"])
+
+
+def test_a_text_among_the_pixels_does_not_fill_the_memory(start: StartClient) -> None:
+    """As an array of texts these 50 kB of JSON would take 400 MB, 6 MB all of a machine."""
+    client, _ = start()
+    data = ["x" * 10_000, *[1] * 10_000]
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    response = client.post(INFER, json={"inputs": [{**pixels_input(1), "data": data}]})
+    assert response.status_code == 400
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 100_000
+
+
+def test_elements_beyond_the_shape_are_not_read() -> None:
+    """A body of empty elements took the square of its length: 5 s for 1 MB."""
+    read = 0
+
+    class Counted(bytes):
+        def __getitem__(self, key: Any) -> Any:
+            nonlocal read
+            found = bytes.__getitem__(self, key)
+            read += len(found)
+            return found if key.start is None else Counted(found)  # JSON wants plain bytes
+
+    data = b"\0" * 40_000
+    tensor = {"name": "image", "shape": [2], "datatype": "BYTES"}
+    head = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": len(data)}}]})
+    body = Counted(head.encode() + data)
+    with pytest.raises(Refusal, match="more elements than the 2"):
+        parse_infer(body, len(head), InputSpec(height=8, width=8), most=64)
+    assert read <= len(body) + 100
+
+
+def test_a_json_length_of_thousands_of_digits_is_refused(start: StartClient) -> None:
+    client, _ = start()
+    headers = {"Inference-Header-Content-Length": "9" * 5000}
+    assert client.post(INFER, content=b"{}", headers=headers).status_code == 400
 
 
 def test_errors_have_the_shape_of_the_protocol_here_and_ours_elsewhere(
