@@ -91,6 +91,27 @@ def check_settings(settings: Settings) -> None:
         )
 
 
+def check_places(settings: Settings) -> None:
+    """Check that this user may write what a server writes; changes nothing.
+
+    Not part of a start: a server whose disk fails goes on answering, also after a restart.
+
+    Raises:
+        ConfigError: one of the folders, or the nearest above it that exists, is read-only.
+    """
+    names = ["servers"]
+    names += ["spool"] if settings.serving.record else []
+    names += ["field"] if settings.serving.capture_domains else []
+    for name in names:
+        folder = settings.home.path(name)
+        found = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not os.access(found, os.W_OK | os.X_OK, effective_ids=True):
+            raise ConfigError(
+                f"{folder} cannot be written: no right to {found}, or it is read-only",
+                hint="Give this user the right to it, or choose another: --set home.root=FOLDER.",
+            )
+
+
 def prepare(settings: Settings, environment: Mapping[str, str]) -> Launch:
     """Check, and lay the server's folder out.
 

@@ -19,7 +19,9 @@ from starlette.routing import Route
 from redshank import __version__
 from redshank.bundle import read_bundle
 from redshank.errors import RedshankError
+from redshank.http_api import DEADLINE_HEADER
 
+from .limits import checked_deadline_s
 from .protocol import EXTENSIONS, InferRequest, infer_response, model_metadata, parse_infer
 from .raw_predict import granted_domain, identity_headers
 from .raw_predict import sender_of as sender_in_scope
@@ -126,6 +128,7 @@ class ProtocolRoutes:
         header = request.headers.get("x-domain", "")
         domain = granted_domain(grant, header or wanted.text("domain"))
         sender = sender_in_scope(worker, scope, dict(scope["headers"]), scope["redshank"], domain)
+        deadline_s = checked_deadline_s(request.headers.get(DEADLINE_HEADER))
         senders = [sender]
         if len(wanted.images) > 1:
             senders = [
@@ -133,7 +136,7 @@ class ProtocolRoutes:
                 for number in range(len(wanted.images))
             ]
         futures = [
-            worker.predict(image, one, version=version)
+            worker.predict(image, one, deadline_s, version=version)
             for image, one in zip(wanted.images, senders, strict=True)
         ]
         answers = await asyncio.gather(*futures, return_exceptions=True)

@@ -21,7 +21,7 @@ from .edge import Edge
 from .lifecycle import worker_lifespan
 from .packed import packed_workers
 from .refusal import Refusal
-from .routes import build_app, sender_of
+from .routes import build_app, deadline_of, sender_of
 from .supervisor import mend_supervisor
 from .swagger_page import OwnScriptsOnly
 from .worker import Slot
@@ -67,7 +67,9 @@ async def _answer(request: Request, image_base64: str, domain: str) -> dict[str,
     except ValueError as error:  # also letters outside ASCII
         raise Refusal("bad_request", f"image_base64 is not base64: {error}") from error
     sender = sender_of(request, worker, grant, domain)
-    answer: dict[str, Any] = orjson.loads((await worker.predict(data, sender)).body)
+    answer: dict[str, Any] = orjson.loads(
+        (await worker.predict(data, sender, deadline_of(request))).body
+    )
     return answer
 
 

@@ -18,7 +18,7 @@ from redshank.settings import Settings
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`redshank serve` takes settings only."""
     parser.add_argument(
-        "--check", action="store_true", help="check settings, port and release, then exit"
+        "--check", action="store_true", help="check settings, port, release and folders, then exit"
     )
     parser.add_argument(
         "--bento",
@@ -41,6 +41,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     what = f"{serving.model!r} on {launch.url(serving)} with {serving.workers} worker(s)"
     if options.check:
         launch.check(settings)
+        launch.check_places(settings)
         print(f"redshank: ready to serve {what}", file=sys.stderr)
         return 0
     prepared = launch.prepare(settings, os.environ)

@@ -16,7 +16,7 @@ from redshank.bundle import MODEL_FILE
 from redshank.errors import ConfigError, ConflictError, InputError, IntegrityError
 from redshank.settings import MirrorSettings
 from serving.dead_workers import FOLDER
-from serving.launch import METRICS, check, prepare, url
+from serving.launch import METRICS, check, check_places, prepare, url
 from serving.lifecycle import SETTINGS_FILE
 
 CHECKOUT = Path(__file__).parents[2]
@@ -93,6 +93,27 @@ def test_a_check_changes_nothing(home: Any) -> None:
     starting = prepare(settings, {})
     check(settings)  # while that server has not bound its port yet
     assert Path(starting.environment[SETTINGS_FILE]).is_file()
+
+
+@pytest.mark.parametrize("name", ["servers", "spool", "field"])
+def test_a_check_says_which_folder_cannot_be_written(
+    home: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`os.access` is stood in for, since the rights of root bind nobody."""
+    settings = home.with_serving(port=free_port(), capture_domains=("gate",))
+    folder = settings.home.path(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    check_places(settings)
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: path != folder)
+    with pytest.raises(ConfigError, match=f"{name} cannot be written"):
+        check_places(settings)
+    folder.rmdir()
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: path != folder.parent)
+    with pytest.raises(ConfigError, match="cannot be written"):  # it would be made there
+        check_places(settings)
+    if name != "servers":
+        monkeypatch.setattr(os, "access", lambda path, *_, **__: path != folder)
+        check_places(home.with_serving(record=False, capture_domains=()))
 
 
 def test_addresses_of_one_port_have_folders_and_urls_of_their_own(home: Any) -> None:

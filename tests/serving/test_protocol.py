@@ -195,6 +195,24 @@ def test_elements_beyond_the_shape_are_not_read() -> None:
     assert read <= len(body) + 100
 
 
+def test_infer_keeps_to_the_deadline_of_the_sender(start: StartClient, image: MakeImage) -> None:
+    client, worker = start()
+    body = {"inputs": [bytes_input(image(0))]}
+    waits: list[float] = []
+    submit = worker.batcher.submit
+
+    def noted(job: Any) -> Any:
+        waits.append(job.deadline_s)
+        return submit(job)
+
+    worker.batcher.submit = noted
+    assert client.post(INFER, json=body, headers={"X-Deadline-Ms": "1500"}).is_success
+    assert client.post(INFER, json=body).is_success
+    assert waits == [1.5, worker.limits.deadline_s]
+    odd = client.post(INFER, json=body, headers={"X-Deadline-Ms": "soon"})
+    assert (odd.status_code, list(odd.json())) == (400, ["error"])
+
+
 def test_a_json_length_of_thousands_of_digits_is_refused(start: StartClient) -> None:
     client, _ = start()
     headers = {"Inference-Header-Content-Length": "9" * 5000}

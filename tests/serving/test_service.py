@@ -129,6 +129,9 @@ def _frameworks_speak_with_one_voice(server: Server, image: MakeImage) -> int:
     status, headers, answer = server.ask("/predict", json.dumps(body).encode(), as_json)
     assert (status, answer["class"], answer["domain"]) == (200, "green", "gate-2")
     assert headers["x-request-id"] == answer["request_id"]
+    odd = {**as_json, "X-Deadline-Ms": "soon"}
+    status, _, answer = server.ask("/predict", json.dumps(body).encode(), odd)
+    assert (status, answer["error"]["code"]) == (400, "bad_request")
     not_image = json.dumps({"image_base64": "AAAA"}).encode()
     for path, data, expected, code in (
         ("/predict", not_image, 422, "invalid_image"),
