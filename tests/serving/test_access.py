@@ -93,6 +93,36 @@ def test_broken_token_files_are_named_without_the_token(
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "path", ["/admin/reload", "/v2/repository/models/default/load"], ids=["reload", "load"]
+)
+def test_a_page_from_elsewhere_changes_no_release_of_an_open_server(
+    start: StartClient, home: Any, path: str
+) -> None:
+    client, _ = start()
+    before = home.registry.read("default")
+    body = json.dumps({"parameters": {"version": home.two}})
+    for origin in ("http://evil.example", "http://localhost.evil.example", "null", "http://[x"):
+        headers = {"Origin": origin, "Host": "evil.example", "Content-Type": "text/plain"}
+        response = client.post(path, content=body, headers=headers)
+        assert response.status_code == 401, origin
+        assert "must not change releases" in response.text
+    assert home.registry.read("default") == before
+    own = {"Origin": "http://127.0.0.1:3000"}
+    assert client.post(path, content=body, headers=own).is_success
+
+
+def test_with_a_token_the_origin_does_not_matter(
+    start: StartClient, home: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "tokens.json"
+    file.write_text(json.dumps(TOKENS))
+    client, _ = start(home.with_serving(tokens_file=str(file)))
+    page = {"Origin": "https://console.example"}
+    assert client.post("/admin/reload", headers=page).status_code == 401
+    assert client.post("/admin/reload", headers={**page, **bearer("secret-b")}).status_code == 202
+
+
 def test_only_named_domains_are_captured(start: StartClient, home: Any, image: MakeImage) -> None:
     settings = home.with_serving(capture_domains=("gate-1",))
     client, worker = start(settings)
