@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from monitoring.evaluator import Evaluator
 from monitoring.stream import Plan
 from monitoring.surroundings import Surroundings
 from redshank.bundle import Bundle, write_bundle
 from redshank.cells import NUM_CONFIDENCE_BINS, FloatArray, IntArray, cell_counts
+from redshank.errors import ConflictError
 from redshank.events import Event, EventWriter
 from redshank.records import from_dict
 from redshank.reference import Reference, write_reference
-from redshank.store.monitor import MonitorStore, open_monitor
+from redshank.store.monitor import MonitorStore, TickWrite, open_monitor
 from redshank.trigger import Trigger
 from tests.examples import make_event
 
@@ -180,3 +182,20 @@ class Station:
             grace_s=0.0,
         )
         return Evaluator(self.store, self.plan, around, clock=lambda: self.now_s)
+
+
+def refuse_first(
+    monkeypatch: pytest.MonkeyPatch, evaluator: Evaluator, is_it: Callable[[TickWrite], object]
+) -> list[TickWrite]:
+    """Lock the database for the first write of a kind; the list takes every try of it."""
+    commit = evaluator.store.commit
+    tries: list[TickWrite] = []
+
+    def commit_later(change: TickWrite) -> None:
+        tries.extend([change] if is_it(change) else [])
+        if is_it(change) and len(tries) == 1:
+            raise ConflictError("monitor.db was locked")
+        commit(change)
+
+    monkeypatch.setattr(evaluator.store, "commit", commit_later)
+    return tries

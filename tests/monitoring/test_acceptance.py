@@ -14,9 +14,16 @@ from monitoring.replay import differing
 from redshank.errors import ConflictError, InputError
 from redshank.settings import Home, Settings
 from redshank.store.control import open_control
-from redshank.store.monitor import TickWrite
-from redshank.store.monitor_rows import Acceptance, StreamKey, StreamRow
-from tests.monitoring.field import PLAN, START, Site, Station, write_spool, write_test_bundle
+from redshank.store.monitor_rows import StreamKey, StreamRow
+from tests.monitoring.field import (
+    PLAN,
+    START,
+    Site,
+    Station,
+    refuse_first,
+    write_spool,
+    write_test_bundle,
+)
 
 KEY = StreamKey("default", "b1", "fog")
 CHANGE, ASKED, TICKS, PER_TICK = 12, 24, 44, 25
@@ -95,16 +102,7 @@ def test_a_write_that_failed_is_tried_again(
 ) -> None:
     station.now_s = START + TICKS
     evaluator = evaluator_of(station, SAID)
-    commit = evaluator.store.commit
-    tries: list[Acceptance] = []
-
-    def refused_once(change: TickWrite) -> None:
-        tries.extend(change.acceptances)
-        if change.acceptances and len(tries) == 1:
-            raise ConflictError("monitor.db was locked")
-        commit(change)
-
-    monkeypatch.setattr(evaluator.store, "commit", refused_once)
+    tries = refuse_first(monkeypatch, evaluator, lambda change: change.acceptances)
     with pytest.raises(ConflictError):
         evaluator.pass_once()
     evaluator.pass_once()

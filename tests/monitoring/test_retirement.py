@@ -14,7 +14,6 @@ from redshank.errors import ConflictError, InputError
 from redshank.events import EventWriter
 from redshank.settings import Home, Settings
 from redshank.store.control import open_control
-from redshank.store.monitor import TickWrite
 from redshank.store.monitor_days import days_of
 from redshank.store.monitor_rows import StreamKey
 from tests.monitoring.field import (
@@ -23,6 +22,7 @@ from tests.monitoring.field import (
     Site,
     Station,
     event,
+    refuse_first,
     site_events,
     write_spool,
     write_test_bundle,
@@ -162,16 +162,7 @@ def test_a_write_that_failed_is_tried_again(
 ) -> None:
     station.now_s = START + TICKS
     evaluator = evaluator_of(station, SAID)
-    commit = evaluator.store.commit
-    tries: list[TickWrite] = []
-
-    def refused_once(change: TickWrite) -> None:
-        tries.extend([change] if change.retired else [])
-        if change.retired and len(tries) == 1:
-            raise ConflictError("monitor.db was locked")
-        commit(change)
-
-    monkeypatch.setattr(evaluator.store, "commit", refused_once)
+    tries = refuse_first(monkeypatch, evaluator, lambda change: change.retired)
     with pytest.raises(ConflictError):
         evaluator.pass_once()
     assert "fog" in {row.key.domain for row in station.store.streams()}
